@@ -1,0 +1,304 @@
+/* QMP made typed: the commands that qferry sends, the replies and events that it reads.
+ *
+ * Only what qferry uses is here. What QEMU does not say stays at "unknown"; an enum value that
+ * this file does not know decodes to ..._UNKNOWN and never fails: newer QEMUs add states.
+ * Encoding and decoding are in qapi_*.c (data: jansson, no I/O); these structs hold no JSON, so
+ * that the engine's core can use them.
+ *
+ * Source of every name: QEMU's qapi/migration.json, run-state.json, machine.json, misc.json,
+ * pci.json, yank.json, as in 7.2, 10.0 and 11.1. */
+#ifndef QF_QMP_QAPI_H
+#define QF_QMP_QAPI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    QAPI_TEXT_MAX = 256, /* error texts and reasons; longer ones are cut */
+    QAPI_NAME_MAX = 96,  /* machine types, CPU types, versions */
+    QAPI_URI_MAX = 256,
+    QAPI_PCI_MAX = 64 /* devices that are compared one by one; more are counted only */
+};
+
+#define QAPI_UNKNOWN_U64 UINT64_MAX
+
+/* ---- run state (query-status) ---- */
+
+#define QAPI_RUN_STATES(X)              \
+    X(DEBUG, "debug")                   \
+    X(INMIGRATE, "inmigrate")           \
+    X(INTERNAL_ERROR, "internal-error") \
+    X(IO_ERROR, "io-error")             \
+    X(PAUSED, "paused")                 \
+    X(POSTMIGRATE, "postmigrate")       \
+    X(PRELAUNCH, "prelaunch")           \
+    X(FINISH_MIGRATE, "finish-migrate") \
+    X(RESTORE_VM, "restore-vm")         \
+    X(RUNNING, "running")               \
+    X(SAVE_VM, "save-vm")               \
+    X(SHUTDOWN, "shutdown")             \
+    X(SUSPENDED, "suspended")           \
+    X(WATCHDOG, "watchdog")             \
+    X(GUEST_PANICKED, "guest-panicked") \
+    X(COLO, "colo")
+
+enum qapi_run_state {
+    QAPI_RUN_UNKNOWN, /* not asked yet, or a state that this file does not know */
+#define QAPI_RUN_ENUM(id, name) QAPI_RUN_##id,
+    QAPI_RUN_STATES(QAPI_RUN_ENUM)
+#undef QAPI_RUN_ENUM
+};
+
+/* ---- migration status (query-migrate, MIGRATION) ---- */
+
+#define QAPI_MIG_STATUSES(X)                                                           \
+    X(NONE,                                                                            \
+      "none") /* also when query-migrate names no status: never migrated, or 7.2's   \
+                       destination while it listens */ \
+    X(SETUP, "setup")                                                                  \
+    X(WAIT_UNPLUG, "wait-unplug")                                                      \
+    X(ACTIVE, "active")                                                                \
+    X(PRE_SWITCHOVER, "pre-switchover")                                                \
+    X(DEVICE, "device")                                                                \
+    X(POSTCOPY_DEVICE, "postcopy-device")                                              \
+    X(POSTCOPY_ACTIVE, "postcopy-active")                                              \
+    X(POSTCOPY_PAUSED, "postcopy-paused")                                              \
+    X(POSTCOPY_RECOVER_SETUP, "postcopy-recover-setup")                                \
+    X(POSTCOPY_RECOVER, "postcopy-recover")                                            \
+    X(COMPLETED, "completed")                                                          \
+    X(CANCELLING, "cancelling")                                                        \
+    X(CANCELLED, "cancelled")                                                          \
+    X(FAILING, "failing")                                                              \
+    X(FAILED, "failed")                                                                \
+    X(COLO, "colo")
+
+enum qapi_mig_status {
+    QAPI_MIG_UNKNOWN,
+#define QAPI_MIG_ENUM(id, name) QAPI_MIG_##id,
+    QAPI_MIG_STATUSES(QAPI_MIG_ENUM)
+#undef QAPI_MIG_ENUM
+};
+
+/* ---- capabilities ---- */
+
+#define QAPI_CAPS(X)                                      \
+    X(EVENTS, "events")                                   \
+    X(RETURN_PATH, "return-path")                         \
+    X(PAUSE_BEFORE_SWITCHOVER, "pause-before-switchover") \
+    X(LATE_BLOCK_ACTIVATE, "late-block-activate")         \
+    X(VALIDATE_UUID, "validate-uuid")                     \
+    X(AUTO_CONVERGE, "auto-converge")                     \
+    X(POSTCOPY_RAM, "postcopy-ram")                       \
+    X(POSTCOPY_PREEMPT, "postcopy-preempt")               \
+    X(MULTIFD, "multifd")                                 \
+    X(XBZRLE, "xbzrle")                                   \
+    X(X_COLO, "x-colo")                                   \
+    X(BACKGROUND_SNAPSHOT, "background-snapshot")         \
+    X(RELEASE_RAM, "release-ram")                         \
+    X(RDMA_PIN_ALL, "rdma-pin-all")                       \
+    X(ZERO_COPY_SEND, "zero-copy-send")                   \
+    X(MAPPED_RAM, "mapped-ram")                           \
+    X(COMPRESS, "compress")                               \
+    X(BLOCK, "block")                                     \
+    X(X_IGNORE_SHARED, "x-ignore-shared")                 \
+    X(DIRTY_LIMIT, "dirty-limit")                         \
+    X(SWITCHOVER_ACK, "switchover-ack")
+
+enum qapi_cap {
+#define QAPI_CAP_ENUM(id, name) QAPI_CAP_##id,
+    QAPI_CAPS(QAPI_CAP_ENUM)
+#undef QAPI_CAP_ENUM
+        QAPI_CAP_COUNT
+};
+
+#define QAPI_CAP_BIT(id) (UINT64_C(1) << (unsigned)QAPI_CAP_##id)
+
+struct qapi_caps {
+    uint64_t offered; /* QAPI_CAP_BIT of each that this QEMU knows */
+    uint64_t on;
+};
+
+/* ---- parameters: numbers only; units are QEMU's (ms, bytes per second, percent) ---- */
+
+#define QAPI_PARAMS(X)                                  \
+    X(DOWNTIME_LIMIT, "downtime-limit")                 \
+    X(MAX_BANDWIDTH, "max-bandwidth")                   \
+    X(MAX_POSTCOPY_BANDWIDTH, "max-postcopy-bandwidth") \
+    X(CPU_THROTTLE_INITIAL, "cpu-throttle-initial")     \
+    X(CPU_THROTTLE_INCREMENT, "cpu-throttle-increment") \
+    X(MAX_CPU_THROTTLE, "max-cpu-throttle")             \
+    X(THROTTLE_TRIGGER_THRESHOLD, "throttle-trigger-threshold")
+
+enum qapi_param {
+#define QAPI_PARAM_ENUM(id, name) QAPI_PARAM_##id,
+    QAPI_PARAMS(QAPI_PARAM_ENUM)
+#undef QAPI_PARAM_ENUM
+        QAPI_PARAM_COUNT
+};
+
+struct qapi_params {
+    uint32_t
+        has; /* bit 1 << QAPI_PARAM_... : value is given (command) or offered (reply) */
+    uint64_t value[QAPI_PARAM_COUNT];
+};
+
+/* ---- commands ---- */
+
+/* id, QMP name, may go out of band */
+#define QAPI_COMMANDS(X)                                          \
+    X(QUERY_STATUS, "query-status", false)                        \
+    X(QUERY_MIGRATE, "query-migrate", false)                      \
+    X(QUERY_TARGET, "query-target", false)                        \
+    X(QUERY_MACHINE, "qom-get", false) /* /machine, type */       \
+    X(QUERY_MEMORY, "query-memory-size-summary", false)           \
+    X(QUERY_CPUS, "query-cpus-fast", false)                       \
+    X(QUERY_CPU_TYPE, "qom-get", false) /* the first CPU, type */ \
+    X(QUERY_UUID, "query-uuid", false)                            \
+    X(QUERY_PCI, "query-pci", false)                              \
+    X(QUERY_CAPS, "query-migrate-capabilities", false)            \
+    X(QUERY_PARAMS, "query-migrate-parameters", false)            \
+    X(QUERY_YANK, "query-yank", true)                             \
+    X(SET_CAPS, "migrate-set-capabilities", false)                \
+    X(SET_PARAMS, "migrate-set-parameters", false)                \
+    X(STOP, "stop", false)                                        \
+    X(CONT, "cont", false)                                        \
+    X(QUIT, "quit", false)                                        \
+    X(MIGRATE_INCOMING, "migrate-incoming", false)                \
+    X(MIGRATE, "migrate", false)                                  \
+    X(MIGRATE_CANCEL, "migrate_cancel", false)                    \
+    X(MIGRATE_CONTINUE, "migrate-continue", false)                \
+    X(MIGRATE_START_POSTCOPY, "migrate-start-postcopy", false)    \
+    X(YANK, "yank", true) /* the instance of type migration */
+
+enum qapi_command {
+#define QAPI_COMMAND_ENUM(id, name, oob) QAPI_##id,
+    QAPI_COMMANDS(QAPI_COMMAND_ENUM)
+#undef QAPI_COMMAND_ENUM
+        QAPI_COMMAND_COUNT
+};
+
+/* One command with its arguments. */
+struct qapi_cmd {
+    enum qapi_command command;
+    union {
+        struct { /* SET_CAPS: those in mask are set to their bit in on */
+            uint64_t mask;
+            uint64_t on;
+        } caps;
+        struct qapi_params params; /* SET_PARAMS */
+        struct {                   /* MIGRATE, MIGRATE_INCOMING */
+            char uri[QAPI_URI_MAX];
+            bool
+                stay_on_error; /* INCOMING: exit-on-error false (since 9.1): the destination can
+                                   then be asked why it failed */
+        } migrate;
+        char path[QAPI_NAME_MAX]; /* QUERY_CPU_TYPE: QOM path */
+    } u;
+};
+
+/* ---- replies ---- */
+
+struct qapi_migrate {
+    enum qapi_mig_status status;
+    bool has_ram;
+    uint64_t total_bytes;
+    uint64_t remaining_bytes;
+    uint64_t transferred_bytes;
+    uint64_t walked_bytes; /* (normal + duplicate) pages x page size: what was handled */
+    uint64_t dirty_pages_per_s;
+    uint64_t page_bytes;
+    uint64_t dirty_sync_count;
+    uint64_t bandwidth_bytes_per_s; /* from mbps (10^6 bits per second) */
+    uint64_t postcopy_requests;
+    uint64_t expected_downtime_ms; /* QAPI_UNKNOWN_U64: absent, or 11.1's INT64_MAX */
+    uint64_t downtime_ms; /* QAPI_UNKNOWN_U64 when absent (7.2: also just after the end) */
+    uint64_t total_ms;    /* likewise */
+    uint64_t setup_ms;
+    uint32_t throttle_percent;
+    bool blocked; /* blocked-reasons is there: the first of them below */
+    char blocked_reason[QAPI_TEXT_MAX];
+    char error_desc
+        [QAPI_TEXT_MAX]; /* "" when absent. Its presence is not a failure (10.0 on) */
+    char listen_host[QAPI_NAME_MAX]; /* destination while it listens; "" otherwise */
+    char listen_port[8];
+};
+
+struct qapi_pci_dev {
+    uint32_t bus, slot, function;
+    uint32_t vendor, device, subsystem;
+};
+
+struct qapi_pci {
+    uint32_t count;                        /* all devices, also those that did not fit */
+    struct qapi_pci_dev dev[QAPI_PCI_MAX]; /* sorted by address */
+};
+
+struct qapi_reply {
+    enum qapi_command command; /* whose reply this is: selects the member */
+    bool refused; /* QEMU answered with an error: the texts below, nothing else */
+    char error_class[QAPI_NAME_MAX];
+    char error_desc[QAPI_TEXT_MAX];
+    union {
+        enum qapi_run_state run; /* QUERY_STATUS */
+        struct qapi_migrate migrate;
+        struct qapi_caps caps;
+        struct qapi_params params;
+        char text
+            [QAPI_NAME_MAX]; /* QUERY_TARGET, _MACHINE (without "-machine"), _CPU_TYPE, _UUID */
+        uint64_t memory_bytes; /* QUERY_MEMORY: base + plugged */
+        struct {
+            uint32_t count;
+            char path[QAPI_NAME_MAX]; /* QOM path of the first */
+        } cpus;
+        struct qapi_pci pci;
+        bool yank_migration; /* QUERY_YANK: an instance of type migration is there */
+    } u;
+};
+
+/* ---- greeting ---- */
+
+struct qapi_version {
+    uint32_t major, minor, micro;
+    char package[QAPI_NAME_MAX];
+};
+
+/* ---- events ---- */
+
+#define QAPI_EVENTS(X)                  \
+    X(MIGRATION, "MIGRATION")           \
+    X(MIGRATION_PASS, "MIGRATION_PASS") \
+    X(STOP, "STOP")                     \
+    X(RESUME, "RESUME")                 \
+    X(SHUTDOWN, "SHUTDOWN")             \
+    X(RESET, "RESET")                   \
+    X(SUSPEND, "SUSPEND")               \
+    X(SUSPEND_DISK, "SUSPEND_DISK")     \
+    X(WAKEUP, "WAKEUP")                 \
+    X(GUEST_PANICKED, "GUEST_PANICKED") \
+    X(BLOCK_IO_ERROR, "BLOCK_IO_ERROR")
+
+enum qapi_event_kind {
+    QAPI_EVENT_OTHER, /* journaled, of no consequence */
+#define QAPI_EVENT_ENUM(id, name) QAPI_EVENT_##id,
+    QAPI_EVENTS(QAPI_EVENT_ENUM)
+#undef QAPI_EVENT_ENUM
+};
+
+struct qapi_event {
+    enum qapi_event_kind kind;
+    enum qapi_mig_status status; /* MIGRATION */
+    uint64_t pass;               /* MIGRATION_PASS */
+    bool guest;                  /* SHUTDOWN, RESET: the guest's own doing */
+    char reason[QAPI_NAME_MAX];  /* SHUTDOWN, RESET */
+};
+
+/* ---- names; all live for ever ---- */
+const char *qapi_run_name(enum qapi_run_state s);  /* "?" for UNKNOWN */
+const char *qapi_mig_name(enum qapi_mig_status s); /* "?" for UNKNOWN */
+const char *qapi_cap_name(enum qapi_cap c);
+const char *qapi_param_name(enum qapi_param p);
+const char *qapi_command_name(enum qapi_command c);
+bool qapi_command_oob(enum qapi_command c);
+
+#endif
