@@ -1,0 +1,340 @@
+#include "policy/fields.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+
+/* Far beyond any use, and so small that no sum or product of theirs comes near a limit. */
+#define DURATION_MAX_MS      (UINT64_C(366) * 24 * 3600 * 1000)
+#define RATE_MAX_BYTES_PER_S (QF_GIB * 1024 * 1024)
+
+/* clang-format off */
+const struct field fields[] = {
+    {"name",                FIELD_NAME,       offsetof(struct policy, name)},
+    {"description",         FIELD_TEXT,       offsetof(struct policy, description)},
+    {"pacing",              FIELD_PACING,     0},
+    {"downtime.start",      FIELD_DURATION,   offsetof(struct policy, downtime_start_ms)},
+    {"downtime.max",        FIELD_DURATION,   offsetof(struct policy, downtime_max_ms)},
+    {"throttle.allowed",    FIELD_BOOLEAN,    offsetof(struct policy, throttle_allowed)},
+    {"throttle.initial",    FIELD_PERCENT,    offsetof(struct policy, throttle_initial_percent)},
+    {"throttle.increment",  FIELD_PERCENT,    offsetof(struct policy, throttle_increment_percent)},
+    {"throttle.max",        FIELD_PERCENT,    offsetof(struct policy, throttle_max_percent)},
+    {"postcopy.allowed",    FIELD_BOOLEAN,    offsetof(struct policy, postcopy_allowed)},
+    {"postcopy.bandwidth",  FIELD_RATE,       offsetof(struct policy, postcopy_bandwidth_bytes_per_s)},
+    {"stop.allowed",        FIELD_BOOLEAN,    offsetof(struct policy, stop_allowed)},
+    {"stop.max",            FIELD_DURATION,   offsetof(struct policy, stop_max_ms)},
+    {"timeout",             FIELD_DURATION,   offsetof(struct policy, timeout_ms)},
+    {"timeout-per-gib",     FIELD_DURATION,   offsetof(struct policy, timeout_per_gib_ms)},
+    {"progress-timeout",    FIELD_DURATION,   offsetof(struct policy, progress_timeout_ms)},
+    {"on-timeout",          FIELD_ON_TIMEOUT, offsetof(struct policy, on_timeout)},
+    {"bandwidth",           FIELD_RATE,       offsetof(struct policy, bandwidth_bytes_per_s)},
+};
+/* clang-format on */
+const size_t fields_count = sizeof(fields) / sizeof(fields[0]);
+_Static_assert(sizeof(fields) / sizeof(fields[0]) <= FIELDS_MAX, "a bit for each field");
+
+static const char *const others[] = {"steps", "downtime", "throttle", "postcopy", "stop"};
+enum { N_OTHERS = sizeof(others) / sizeof(others[0]) };
+
+static const char *const on_timeout_names[] = {"abort", "postcopy", "stop"};
+
+const struct field *field_find(const char *name)
+{
+    for (size_t i = 0; i < fields_count; i++)
+        if (strcmp(fields[i].name, name) == 0)
+            return &fields[i];
+    return NULL;
+}
+
+bool field_is_group(const char *name)
+{
+    const size_t n = strlen(name);
+    for (size_t i = 0; i < fields_count; i++)
+        if (strncmp(fields[i].name, name, n) == 0 && fields[i].name[n] == '.')
+            return true;
+    return false;
+}
+
+int field_unknown(const struct fault_source *src, const char *name)
+{
+    const char *list[FIELDS_MAX + N_OTHERS + 1] = {NULL};
+    const char *dot = strchr(name, '.');
+    size_t n = 0;
+    for (size_t i = 0; i < fields_count; i++)
+        list[n++] = fields[i].name;
+    for (size_t i = 0; i < N_OTHERS; i++)
+        list[n++] = others[i];
+    list[n] = NULL;
+    const char *hint = fault_nearest(name, list);
+    if (hint)
+        return fault_report(src, name, "unknown field; did you mean %s?", hint);
+    n = 0;
+    for (size_t i = 0; dot && i < fields_count; i++)
+        if (strncmp(fields[i].name, name, (size_t)(dot - name) + 1) == 0)
+            list[n++] = fields[i].name;
+    list[n] = NULL;
+    if (n > 0)
+        return fault_unknown(src, name, name, list);
+    return fault_report(src, name, "unknown field; qferry-policy(5) lists what there is");
+}
+
+/* --- from JSON --- */
+
+/* A JSON number as the text that qf_parse_... reads; false when it cannot be one. */
+static bool number_text(const json_t *value, char *word, size_t size)
+{
+    if (json_is_integer(value)) {
+        (void)snprintf(word, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        return json_integer_value(value) >= 0;
+    }
+    const double real = json_real_value(value);
+    if (!(real >= 0 && real < 1e12))
+        return false;
+    /* No "%f": its decimal point depends on the locale. */
+    uint64_t whole = (uint64_t)real;
+    uint64_t thousandths = (uint64_t)((real - (double)whole) * 1000.0 + 0.5);
+    if (thousandths == 1000) {
+        whole++;
+        thousandths = 0;
+    }
+    (void)snprintf(word, size, "%llu.%03llu", (unsigned long long)whole,
+                   (unsigned long long)thousandths);
+    return true;
+}
+
+/* A quantity with a unit, or a number; false when the value is neither. */
+static bool quantity(const json_t *value,
+                     int (*parse)(const char *, uint64_t *, struct qf_err *),
+                     uint64_t *out)
+{
+    char word[FAULT_WORD_SIZE];
+    if (json_is_string(value))
+        return parse(json_string_value(value), out, NULL) == 0;
+    return json_is_number(value) && number_text(value, word, sizeof(word)) &&
+           parse(word, out, NULL) == 0;
+}
+
+int field_duration(const struct fault_source *src,
+                   const char *name,
+                   const json_t *value,
+                   uint64_t *out)
+{
+    char word[FAULT_WORD_SIZE];
+    uint64_t ms = 0;
+    if (!quantity(value, qf_parse_duration, &ms))
+        return fault_report(src, name,
+                            "%s is not a duration; write \"300ms\", \"2s\", \"5min\", "
+                            "\"1h\", or seconds",
+                            fault_show(value, word));
+    if (ms > DURATION_MAX_MS)
+        return fault_report(src, name, "%s is more than a year; write less, or 0 for none",
+                            fault_show(value, word));
+    *out = ms;
+    return 0;
+}
+
+int field_rate(const struct fault_source *src,
+               const char *name,
+               const json_t *value,
+               uint64_t *out)
+{
+    char word[FAULT_WORD_SIZE];
+    uint64_t bytes_per_s = 0;
+    if (!quantity(value, qf_parse_rate, &bytes_per_s))
+        return fault_report(src, name,
+                            "%s is not a rate; write \"10Gbit\" (bits), \"125MiB\" "
+                            "(bytes), or bytes per second",
+                            fault_show(value, word));
+    if (bytes_per_s > RATE_MAX_BYTES_PER_S)
+        return fault_report(src, name, "%s is more than any link; write less, or 0",
+                            fault_show(value, word));
+    *out = bytes_per_s;
+    return 0;
+}
+
+/* Digits and nothing else, without a sign, at most nine of them. */
+bool field_parse_count(const char *text, size_t n, uint32_t *out)
+{
+    uint32_t sum = 0;
+    if (n == 0 || n > 9)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        sum = sum * 10 + (uint32_t)(text[i] - '0');
+    }
+    *out = sum;
+    return true;
+}
+
+/* 80, "80" or "80%" */
+static int percent(const struct fault_source *src,
+                   const char *name,
+                   const json_t *value,
+                   uint32_t *out)
+{
+    char word[FAULT_WORD_SIZE];
+    uint32_t n = 0;
+    bool good = false;
+    if (json_is_integer(value)) {
+        const json_int_t i = json_integer_value(value);
+        good = i >= 1 && i <= 99;
+        n = good ? (uint32_t)i : 0;
+    } else if (json_is_string(value)) {
+        const char *text = json_string_value(value);
+        size_t len = strlen(text);
+        if (len > 0 && text[len - 1] == '%')
+            len--;
+        good = field_parse_count(text, len, &n) && n >= 1 && n <= 99;
+    }
+    if (!good)
+        return fault_report(src, name, "%s is not a percentage from 1 to 99",
+                            fault_show(value, word));
+    *out = n;
+    return 0;
+}
+
+int field_boolean(const struct fault_source *src,
+                  const char *name,
+                  const json_t *value,
+                  bool *out)
+{
+    char word[FAULT_WORD_SIZE];
+    const char *text = json_string_value(value);
+    const bool typed = !src->text && text; /* --set has nothing but text */
+    if (json_is_true(value) || (typed && strcmp(text, "true") == 0))
+        *out = true;
+    else if (json_is_false(value) || (typed && strcmp(text, "false") == 0))
+        *out = false;
+    else
+        return fault_report(src, name, "%s is not true or false", fault_show(value, word));
+    return 0;
+}
+
+static int copy_text(const struct fault_source *src,
+                     const char *name,
+                     const json_t *value,
+                     char *out,
+                     size_t size)
+{
+    char word[FAULT_WORD_SIZE];
+    if (!json_is_string(value))
+        return fault_report(src, name, "%s is not a text in quotes",
+                            fault_show(value, word));
+    if (json_string_length(value) == 0 && size == POLICY_NAME_MAX)
+        return fault_report(src, name, "empty; write a name or leave it out");
+    if (json_string_length(value) >= size)
+        return fault_report(src, name, "%zu bytes long; at most %zu are kept",
+                            json_string_length(value), size - 1);
+    (void)snprintf(out, size, "%s", json_string_value(value));
+    fault_one_line(out);
+    return 0;
+}
+
+static int pacing(const struct fault_source *src, const char *name, const json_t *value)
+{
+    char word[FAULT_WORD_SIZE];
+    const char *text = json_string_value(value);
+    if (text && strcmp(text, "schedule") == 0)
+        return 0;
+    if (text && strcmp(text, "forecast") == 0)
+        return fault_report(src, name,
+                            "\"forecast\" does not exist yet; write \"schedule\"");
+    return fault_report(src, name, "%s is not a pacing; write \"schedule\"",
+                        fault_show(value, word));
+}
+
+static int on_timeout(const struct fault_source *src,
+                      const char *name,
+                      const json_t *value,
+                      enum policy_on_timeout *out)
+{
+    char word[FAULT_WORD_SIZE];
+    const char *text = json_string_value(value);
+    for (int i = 0; text && i <= POLICY_ON_TIMEOUT_STOP; i++)
+        if (strcmp(text, on_timeout_names[i]) == 0) {
+            *out = (enum policy_on_timeout)i;
+            return 0;
+        }
+    return fault_report(src, name, "%s is not \"abort\", \"postcopy\" or \"stop\"",
+                        fault_show(value, word));
+}
+
+int field_put(const struct fault_source *src,
+              const struct field *f,
+              const json_t *value,
+              struct policy *p)
+{
+    void *at = (char *)p + f->offset;
+    switch (f->kind) {
+    case FIELD_NAME:
+        return copy_text(src, f->name, value, at, POLICY_NAME_MAX);
+    case FIELD_TEXT:
+        return copy_text(src, f->name, value, at, POLICY_TEXT_MAX);
+    case FIELD_PACING:
+        return pacing(src, f->name, value);
+    case FIELD_DURATION:
+        return field_duration(src, f->name, value, at);
+    case FIELD_PERCENT:
+        return percent(src, f->name, value, at);
+    case FIELD_BOOLEAN:
+        return field_boolean(src, f->name, value, at);
+    case FIELD_RATE:
+        return field_rate(src, f->name, value, at);
+    case FIELD_ON_TIMEOUT:
+        return on_timeout(src, f->name, value, at);
+    }
+    return -(int)QF_E_INTERNAL;
+}
+
+/* --- to JSON --- */
+
+json_t *field_dump_duration(uint64_t n)
+{
+    char word[FAULT_WORD_SIZE];
+    static const struct {
+        uint64_t in_ms;
+        const char *name;
+    } units[] = {{3600000, "h"}, {60000, "min"}, {1000, "s"}, {1, "ms"}};
+    size_t i = 0;
+    if (n == 0)
+        return json_integer(0);
+    while (n % units[i].in_ms != 0)
+        i++;
+    (void)snprintf(word, sizeof(word), "%llu%s", (unsigned long long)(n / units[i].in_ms),
+                   units[i].name);
+    return json_string(word);
+}
+
+json_t *field_dump_rate(uint64_t n)
+{
+    char word[FAULT_WORD_SIZE];
+    if (n == 0 || n % QF_MIB != 0)
+        return json_integer((json_int_t)n); /* at most RATE_MAX_BYTES_PER_S */
+    (void)snprintf(word, sizeof(word), "%lluMiB", (unsigned long long)(n / QF_MIB));
+    return json_string(word);
+}
+
+json_t *field_dump(const struct field *f, const struct policy *p)
+{
+    const void *at = (const char *)p + f->offset;
+    switch (f->kind) {
+    case FIELD_NAME:
+    case FIELD_TEXT:
+        return json_string(at);
+    case FIELD_PACING:
+        return json_string("schedule");
+    case FIELD_DURATION:
+        return field_dump_duration(*(const uint64_t *)at);
+    case FIELD_PERCENT:
+        return json_integer(*(const uint32_t *)at);
+    case FIELD_BOOLEAN:
+        return json_boolean(*(const bool *)at);
+    case FIELD_RATE:
+        return field_dump_rate(*(const uint64_t *)at);
+    case FIELD_ON_TIMEOUT:
+        return json_string(on_timeout_names[p->on_timeout]);
+    }
+    return NULL;
+}

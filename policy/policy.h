@@ -1,0 +1,153 @@
+/* What to do about a migration that does not converge: rules as data, and the pure function
+ * that applies them.
+ *
+ * A policy says what is allowed; its steps say when, in order. Of the steps that were not taken
+ * yet, policy_decide takes the first whose triggers all hold, each step at most once, one a call.
+ * So a step that waits for a condition which never comes does not keep those after it from
+ * their turn. A step that the policy does not allow, or that would change nothing, is passed
+ * over. Time limits stand above the steps.
+ *
+ * Core: no clock, no files, no QMP. The JSON form is policy_json.h's. */
+#ifndef QF_POLICY_POLICY_H
+#define QF_POLICY_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "policy/sample.h"
+#include "policy/trend.h"
+
+enum {
+    POLICY_NAME_MAX = 64,
+    POLICY_TEXT_MAX = 256,
+    POLICY_STEPS_MAX = 32, /* a file with more is refused; a bit each in policy_run */
+    POLICY_STOP_MARGIN_PERMILLE = 800,
+    POLICY_DOWNTIME_MAX_MS = 2000000 /* QEMU's own: downtime-limit in qapi/migration.json */
+};
+
+/* Action, its name in JSON lines and in policy files. */
+#define POLICY_ACTIONS(X)             \
+    X(WAIT, "wait")                   \
+    X(SET_DOWNTIME, "set-downtime")   \
+    X(SET_BANDWIDTH, "set-bandwidth") \
+    X(THROTTLE, "throttle")           \
+    X(POSTCOPY, "postcopy")           \
+    X(PAUSE, "pause")                 \
+    X(ABORT, "abort")
+
+enum policy_action {
+#define POLICY_ACTION_ENUM(id, name) POLICY_##id,
+    POLICY_ACTIONS(POLICY_ACTION_ENUM)
+#undef POLICY_ACTION_ENUM
+};
+
+/* What happens when a time limit is reached. */
+enum policy_on_timeout {
+    POLICY_ON_TIMEOUT_ABORT,
+    POLICY_ON_TIMEOUT_POSTCOPY,
+    POLICY_ON_TIMEOUT_STOP
+};
+
+/* When a step is due: every member that is not 0 must hold. */
+struct policy_trigger {
+    bool before_start;       /* before memory moves (`stop-and-copy`) */
+    uint32_t passes;         /* so many passes are complete */
+    uint32_t stalled_passes; /* so many passes did not shrink, since the start */
+    uint64_t elapsed_ms;     /* since `migrate` */
+    uint64_t
+        implied_downtime_below_ms; /* stopping at the end of the pass would cost less */
+    bool implied_downtime_below_stop_max; /* the same against POLICY_STOP_MARGIN_PERMILLE of
+                                             stop.max: a forecast that is somewhat off must
+                                             not cost the guest a stop for nothing */
+};
+
+struct policy_step {
+    struct policy_trigger trigger;
+    enum policy_action action;
+    uint64_t value_ms;          /* SET_DOWNTIME: the limit; 0 when given in permille */
+    uint32_t value_permille;    /* SET_DOWNTIME: of downtime.max */
+    uint64_t value_bytes_per_s; /* SET_BANDWIDTH */
+};
+
+struct policy {
+    char name[POLICY_NAME_MAX];
+    char description[POLICY_TEXT_MAX];
+    uint64_t downtime_start_ms;
+    uint64_t downtime_max_ms;
+    bool throttle_allowed;
+    uint32_t throttle_initial_percent;
+    uint32_t throttle_increment_percent;
+    uint32_t throttle_max_percent;
+    bool postcopy_allowed;
+    uint64_t postcopy_bandwidth_bytes_per_s; /* 0 = unlimited, as QEMU has it */
+    bool stop_allowed;
+    uint64_t stop_max_ms;         /* 0 = no bound */
+    uint64_t timeout_ms;          /* 0 = none; likewise below */
+    uint64_t timeout_per_gib_ms;  /* of guest memory, rounded up to whole GiB */
+    uint64_t progress_timeout_ms; /* without one byte moved */
+    enum policy_on_timeout on_timeout;
+    uint64_t bandwidth_bytes_per_s; /* 0 = leave what QEMU is set to */
+    struct policy_step steps[POLICY_STEPS_MAX];
+    uint32_t n_steps;
+};
+
+/* One migration's policy state: changed by policy_decide alone. */
+struct policy_run {
+    struct policy_trend trend;
+    uint32_t steps_done;   /* bit i: step i was taken, or would have changed nothing */
+    bool timeout_used;     /* the time limit's own action was taken */
+    bool paused;           /* we decided to stop the guest ... */
+    int64_t paused_t_ns;   /* ... then ... */
+    bool paused_seen;      /* ... and it was seen stopped */
+    bool postcopy_refused; /* QEMU would not: such steps are passed over from now on */
+    bool pause_refused;    /* likewise */
+};
+
+/* What to do. because lives in the decision itself; rule points into static text. */
+struct policy_decision {
+    enum policy_action action;
+    uint64_t
+        value; /* SET_DOWNTIME ms, SET_BANDWIDTH bytes per second, THROTTLE greatest percent; else 0 */
+    int64_t
+        wake_ns; /* look again at this time although nothing happens; INT64_MAX = never */
+    char because[POLICY_TEXT_MAX]; /* one sentence with the numbers; also for WAIT */
+    const char
+        *rule;     /* "step 3" (from 1), "timeout", "timeout-per-gib", "progress-timeout",
+                         "stop.max", "none" */
+    bool new_pass; /* the sample showed a new pass (policy_trend_feed) */
+};
+
+/* Begin at nothing. */
+void policy_run_init(struct policy_run *run);
+
+/* Decide what to do after one more sample.
+ *
+ * p    the policy; lent
+ * run  this migration's policy state; changed; the caller's
+ * s    lent; s->t_ns never goes backwards. s->started false: the one question before `migrate`
+ * out  always filled; out->rule is static
+ *
+ * At most one action per call; rules in this order, the first that applies wins:
+ *   1. in post-copy: WAIT (the memory is split, nothing can be given up any more)
+ *   2. the guest stopped by us for longer than stop.max: ABORT
+ *   3. timeout, timeout-per-gib: what on-timeout says; ABORT where that is not possible.
+ *      Nothing once the guest is stopped and on-timeout would only stop or switch it, and
+ *      nothing once we stopped it and stop.max guards
+ *   4. not one byte moved for progress-timeout: ABORT
+ *   5. the steps; none once we have stopped the guest
+ *   6. WAIT
+ * Pure: same arguments, same answer, on any machine. Cannot fail. */
+void policy_decide(const struct policy *p,
+                   struct policy_run *run,
+                   const struct policy_sample *s,
+                   struct policy_decision *out);
+
+/* QEMU refused an action that was decided: POSTCOPY and PAUSE are not tried again (their steps
+ * are passed over, and a timeout that wanted them aborts); other actions are simply not
+ * repeated. */
+void policy_refused(struct policy_run *run, enum policy_action action);
+
+/* "wait", "set-downtime", ... for ever. */
+const char *policy_action_name(enum policy_action action);
+
+#endif

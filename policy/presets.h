@@ -1,0 +1,16 @@
+/* The built-in policies as texts: made from the files in policy/presets when qferry is built. Used by
+ * policy_json.c alone. */
+#ifndef QF_POLICY_PRESETS_H
+#define QF_POLICY_PRESETS_H
+
+#include <stddef.h>
+
+struct policy_preset {
+    const char *name;
+    const char *text;
+};
+
+extern const struct policy_preset policy_presets[];
+extern const size_t policy_presets_count;
+
+#endif
