@@ -1,0 +1,374 @@
+/* Happy path: start -> BEGIN -> open both links -> messages, timer -> ... -> END -> everything
+ * closed -> on_end.
+ *
+ * What can fail, and what becomes of it:
+ *   a link does not open, or is lost       MIG_EV_DOWN, the machine decides; the link is freed
+ *   a command cannot be sent               the link is closed, MIG_EV_DOWN after the list
+ *   no memory for a link or a message      the same: a lost link
+ *   the journal cannot be written          on_journal_error once, on without it
+ *   the journal's disk hangs               the machine waits for SYNCED, but not for ever
+ *   the caller cancels at any time         MIG_EV_CANCEL
+ *
+ * Order within one turn of the loop: the event is fed; its lines are written to the journal with
+ * one write; only then its actions leave. What an action finds out at once (a link that cannot be
+ * opened) is fed after the list is through: steps never nest. */
+#include "engine/drive_uv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "qmp/qapi_json.h"
+
+enum { LINES_CAP = 64 * 1024 * 1024 };
+
+struct drive_link {
+    struct qmp_link link;
+    struct drive *drive;
+    enum mig_side_id side;
+};
+
+static void carry_out(struct drive *d);
+
+static int64_t now(void)
+{
+    return (int64_t)uv_hrtime();
+}
+
+/* ---- journal ---- */
+
+static void close_journal(struct drive *d)
+{
+    if (d->journal_fd >= 0)
+        (void)close(d->journal_fd);
+    d->journal_fd = -1;
+}
+
+static void lose_journal(struct drive *d, int error)
+{
+    struct qf_err err;
+    (void)qf_fail(&err, QF_E_IO, "journal: %s; going on without it", strerror(error));
+    if (d->syncing) /* the thread still holds the descriptor: it is closed afterwards */
+        d->journal_fd = -1;
+    else
+        close_journal(d);
+    if (d->ops->on_journal_error)
+        d->ops->on_journal_error(d, &err, d->arg);
+}
+
+static void write_lines(struct drive *d)
+{
+    size_t at = 0;
+    while (d->journal_fd >= 0 && at < d->lines.len) {
+        const ssize_t n = write(d->journal_fd, d->lines.data + at, d->lines.len - at);
+        if (n > 0)
+            at += (size_t)n;
+        else if (n < 0 && errno != EINTR)
+            lose_journal(d, errno);
+    }
+    qf_buf_drop(&d->lines, d->lines.len);
+}
+
+static void on_line(struct session *s,
+                    const char *line,
+                    const struct record *record,
+                    void *arg)
+{
+    struct drive *d = arg;
+    (void)s;
+    if (d->journal_fd >= 0 && qf_buf_append(&d->lines, line, strlen(line), NULL) != 0)
+        lose_journal(d, ENOMEM);
+    if (record && record->kind == RECORD_RESULT)
+        d->result = record->u.result;
+    if (record && journal_is_public(record->kind) && d->ops->on_record)
+        d->ops->on_record(d, record, line, d->arg);
+}
+
+static void finish_if_closed(struct drive *d);
+
+static void on_synced(uv_fs_t *req)
+{
+    struct drive *d = req->data;
+    const bool failed = req->result < 0;
+    uv_fs_req_cleanup(req);
+    d->syncing = false;
+    d->handles_open--;
+    if (d->journal_fd < 0)
+        (void)close(d->sync_fd); /* lost meanwhile */
+    if (d->closing) {
+        finish_if_closed(d);
+        return;
+    }
+    session_synced(&d->session, now(), failed);
+    carry_out(d);
+}
+
+static void start_sync(struct drive *d)
+{
+    if (d->syncing)
+        return;
+    if (d->journal_fd < 0) {
+        d->synced_now = true;
+        return;
+    }
+    d->sync.data = d;
+    d->sync_fd = d->journal_fd;
+    if (uv_fs_fdatasync(d->loop, &d->sync, d->journal_fd, on_synced) != 0) {
+        d->synced_now = true;
+        return;
+    }
+    d->syncing = true;
+    d->handles_open++;
+}
+
+/* ---- links ---- */
+
+static void on_link_closed(struct qmp_link *link, void *arg)
+{
+    struct drive_link *dl = arg;
+    struct drive *d = dl->drive;
+    (void)link;
+    free(dl);
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+static void close_link(struct drive *d, enum mig_side_id side)
+{
+    struct drive_link *dl = d->link[side];
+    if (!dl)
+        return;
+    d->link[side] = NULL;
+    qmp_link_close(&dl->link, on_link_closed);
+}
+
+static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
+{
+    struct drive_link *dl = arg;
+    struct drive *d = dl->drive;
+    switch (msg->kind) {
+    case QMP_MSG_UP:
+        session_up(&d->session, now(), dl->side, msg->body, link->client.oob);
+        break;
+    case QMP_MSG_REPLY:
+        session_reply(&d->session, now(), dl->side, msg->id, msg->whole);
+        break;
+    case QMP_MSG_EVENT:
+        session_event(&d->session, now(), dl->side, msg->whole);
+        break;
+    }
+    carry_out(d);
+}
+
+/* Only a UNIX socket's word counts as a death certificate: a TCP port may be refused by
+ * something in between. */
+static void on_down(struct qmp_link *link, const struct qf_err *err, bool gone, void *arg)
+{
+    struct drive_link *dl = arg;
+    struct drive *d = dl->drive;
+    const enum mig_side_id side = dl->side;
+    const struct qf_err why = *err;
+    const bool dead = gone && link->addr.kind == QMP_ADDR_UNIX;
+    close_link(d, side);
+    session_down(&d->session, now(), side, &why, dead);
+    carry_out(d);
+}
+
+static const struct qmp_link_ops link_ops = {.on_msg = on_msg, .on_down = on_down};
+
+static void open_link(struct drive *d, enum mig_side_id side)
+{
+    struct drive_link *dl = calloc(1, sizeof(*dl));
+    if (!dl) {
+        (void)qf_fail(&d->broken[side], QF_E_NOMEM, "no memory for a connection");
+        return;
+    }
+    dl->drive = d;
+    dl->side = side;
+    if (qmp_link_open(&dl->link, d->loop, &d->addr[side], &link_ops, dl,
+                      &d->broken[side]) != 0) {
+        free(dl);
+        return;
+    }
+    d->link[side] = dl;
+    d->handles_open++;
+}
+
+static void send_command(struct drive *d, const struct mig_do *item)
+{
+    const struct qapi_cmd *cmd = &item->u.send.cmd;
+    struct drive_link *dl = d->link[item->side];
+    if (!dl)
+        return; /* its MIG_EV_DOWN is on the way */
+    const bool oob = qapi_command_oob(cmd->command) && dl->link.client.oob;
+    json_t *args = NULL;
+    struct qf_err err = {.code = QF_E_NOMEM, .text = "no memory for a command"};
+    int rc = qapi_encode(cmd, &args);
+    if (rc == 0)
+        rc = qmp_link_send(&dl->link, qapi_command_name(cmd->command), args,
+                           item->u.send.id, oob, &err);
+    json_decref(args);
+    if (rc != 0) {
+        d->broken[item->side] = err;
+        close_link(d, item->side);
+    }
+}
+
+/* ---- the list ---- */
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct drive *d = timer->data;
+    session_timer(&d->session, now());
+    carry_out(d);
+}
+
+/* To the millisecond above: a timer that fires early would only be armed again. */
+static void arm_timer(struct drive *d)
+{
+    const int64_t wake = d->session.todo.wake_ns;
+    if (wake == INT64_MAX) {
+        (void)uv_timer_stop(&d->timer);
+        return;
+    }
+    const int64_t left = wake - now();
+    const uint64_t ms = left > 0 ? (uint64_t)(left + 999999) / 1000000 : 0;
+    uv_update_time(d->loop);
+    (void)uv_timer_start(&d->timer, on_timer, ms, 0);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct drive *d = handle->data;
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+static void close_all(struct drive *d)
+{
+    d->closing = true;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        close_link(d, (enum mig_side_id)i);
+    uv_close((uv_handle_t *)&d->timer, on_timer_closed);
+    start_sync(d); /* the result, too, is put on the disk */
+}
+
+static void finish_if_closed(struct drive *d)
+{
+    if (!d->closing || d->handles_open > 0)
+        return;
+    close_journal(d);
+    qf_buf_fini(&d->lines);
+    d->ops->on_end(d, &d->result, d->arg);
+}
+
+static void carry_out_list(struct drive *d)
+{
+    write_lines(d);
+    for (unsigned i = 0; i < d->session.todo.n; i++) {
+        const struct mig_do *item = &d->session.todo.item[i];
+        switch (item->kind) {
+        case MIG_DO_OPEN:
+            open_link(d, item->side);
+            break;
+        case MIG_DO_SEND:
+            send_command(d, item);
+            break;
+        case MIG_DO_CLOSE:
+            close_link(d, item->side);
+            break;
+        case MIG_DO_SYNC:
+            start_sync(d);
+            break;
+        case MIG_DO_RECORD:
+            break;
+        case MIG_DO_END:
+            d->over = true;
+            break;
+        }
+    }
+}
+
+static void carry_out(struct drive *d)
+{
+    if (d->closing)
+        return;
+    for (;;) {
+        carry_out_list(d);
+        if (d->over)
+            break;
+        if (d->broken[MIG_SRC].code != QF_E_OK || d->broken[MIG_DST].code != QF_E_OK) {
+            const enum mig_side_id side =
+                d->broken[MIG_SRC].code != QF_E_OK ? MIG_SRC : MIG_DST;
+            const struct qf_err why = d->broken[side];
+            d->broken[side].code = QF_E_OK;
+            session_down(&d->session, now(), side, &why, false);
+        } else if (d->synced_now) {
+            d->synced_now = false;
+            session_synced(&d->session, now(), false);
+        } else {
+            arm_timer(d);
+            return;
+        }
+    }
+    close_all(d);
+}
+
+/* ---- outside ---- */
+
+static int64_t wall_ms(void)
+{
+    uv_timeval64_t tv;
+    return uv_gettimeofday(&tv) == 0 ? tv.tv_sec * 1000 + tv.tv_usec / 1000 : 0;
+}
+
+static void on_begin(uv_timer_t *timer)
+{
+    struct drive *d = timer->data;
+    session_begin(&d->session, now());
+    carry_out(d);
+    if (d->cancel_early)
+        drive_cancel(d);
+}
+
+int drive_start(struct drive *d,
+                uv_loop_t *loop,
+                const struct mig_spec *spec,
+                const struct policy *policy,
+                const struct qmp_addr addr[MIG_SIDES],
+                int journal_fd,
+                const struct drive_ops *ops,
+                void *arg,
+                struct qf_err *err)
+{
+    static const struct session_ops session_ops = {.on_line = on_line};
+    memset(d, 0, sizeof(*d));
+    d->ops = ops;
+    d->arg = arg;
+    d->loop = loop;
+    d->journal_fd = journal_fd;
+    memcpy(d->addr, addr, sizeof(d->addr));
+    qf_buf_init(&d->lines, LINES_CAP);
+    session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);
+    int rc = uv_timer_init(loop, &d->timer);
+    if (rc == 0)
+        rc = uv_timer_start(&d->timer, on_begin, 0, 0);
+    if (rc != 0)
+        return qf_fail(err, QF_E_INTERNAL, "timer: %s", uv_strerror(rc));
+    d->timer.data = d;
+    d->handles_open = 1;
+    return 0;
+}
+
+void drive_cancel(struct drive *d)
+{
+    if (d->closing)
+        return;
+    if (d->session.mig.phase == MIG_NEW) {
+        d->cancel_early = true;
+        return;
+    }
+    session_cancel(&d->session, now());
+    carry_out(d);
+}

@@ -1,0 +1,73 @@
+/* Drive one migration for real: a session, two monitors, one timer, one journal file. Edge.
+ *
+ * Any number of them live on one loop. Happy path and failures: drive_uv.c. */
+#ifndef QF_ENGINE_DRIVE_UV_H
+#define QF_ENGINE_DRIVE_UV_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/err.h"
+#include "engine/session.h"
+#include "qmp/link_uv.h"
+
+struct drive;
+
+struct drive_ops {
+    /* A line for people or programs (a record that is public), lent. May be NULL. */
+    void (*on_record)(struct drive *d,
+                      const struct record *record,
+                      const char *line,
+                      void *arg);
+    /* The journal cannot be written any more; said once; the migration goes on. May be NULL. */
+    void (*on_journal_error)(struct drive *d, const struct qf_err *err, void *arg);
+    /* The migration is over and nothing of the drive is in the loop any more: its memory may be
+     * freed. Called from the loop, once. */
+    void (*on_end)(struct drive *d, const struct record_result *result, void *arg);
+};
+
+struct drive_link; /* drive_uv.c */
+
+struct drive {
+    struct session session;
+    struct record_result result;
+    const struct drive_ops *ops;
+    void *arg;
+    /* Private. */
+    uv_loop_t *loop;
+    uv_timer_t timer;
+    struct qmp_addr addr[MIG_SIDES];
+    struct drive_link *link[MIG_SIDES]; /* NULL: closed */
+    unsigned handles_open;
+    bool stepping;                   /* a to-do list is being carried out */
+    struct qf_err broken[MIG_SIDES]; /* found while it was: code != 0, fed afterwards */
+    bool synced_now;                 /* likewise: nothing to sync */
+    bool cancel_early;               /* cancelled before the first turn of the loop */
+    bool over;
+    bool closing;
+    int journal_fd;      /* -1: none; owned */
+    struct qf_buf lines; /* to be written before the next action leaves */
+    uv_fs_t sync;
+    int sync_fd; /* what the sync under way works on */
+    bool syncing;
+};
+
+/* Start. spec and policy are copied, addr too; the addresses are those of spec's texts, parsed.
+ * journal_fd: an open file, taken over, or -1. d is the caller's memory and stays until on_end.
+ * Nothing is called back before this has returned. QF_E_... when the loop refuses a handle;
+ * then nothing was started and journal_fd is the caller's still. */
+int drive_start(struct drive *d,
+                uv_loop_t *loop,
+                const struct mig_spec *spec,
+                const struct policy *policy,
+                const struct qmp_addr addr[MIG_SIDES],
+                int journal_fd,
+                const struct drive_ops *ops,
+                void *arg,
+                struct qf_err *err);
+
+/* The user wants it stopped. What that means is the machine's to say. Harmless after the end. */
+void drive_cancel(struct drive *d);
+
+#endif

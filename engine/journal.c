@@ -1,0 +1,298 @@
+#include "engine/journal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "policy/policy_json.h"
+#include "qmp/client.h"
+
+/* ---- time ---- */
+
+/* Days since 1970-01-01 to a date in the proleptic Gregorian calendar, by 400-year eras that
+ * begin on 1 March (so that the leap day is the last of its year). */
+static void civil(int64_t days, int64_t *year, int *month, int *day)
+{
+    const int64_t z = days + 719468;
+    const int64_t era = (z >= 0 ? z : z - 146096) / 146097;
+    const int64_t doe = z - era * 146097;
+    const int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    const int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    const int64_t mp = (5 * doy + 2) / 153;
+    *day = (int)(doy - (153 * mp + 2) / 5 + 1);
+    *month = (int)(mp < 10 ? mp + 3 : mp - 9);
+    *year = yoe + era * 400 + (*month <= 2);
+}
+
+static void format_time(int64_t unix_ms, char *buf, size_t size)
+{
+    const int64_t day_ms = INT64_C(86400000);
+    int64_t days = unix_ms / day_ms;
+    int64_t rest = unix_ms % day_ms;
+    if (rest < 0) {
+        rest += day_ms;
+        days--;
+    }
+    int64_t year;
+    int month;
+    int day;
+    civil(days, &year, &month, &day);
+    (void)snprintf(buf, size, "%04lld-%02d-%02dT%02d:%02d:%02d.%03dZ", (long long)year,
+                   month, day, (int)(rest / 3600000), (int)(rest / 60000 % 60),
+                   (int)(rest / 1000 % 60), (int)(rest % 1000));
+}
+
+json_t *journal_line(struct journal_clock *clock, const char *type, int64_t t_ns)
+{
+    char time[64];
+    format_time(clock->wall_ms + (t_ns - clock->t0_ns) / QF_NS_PER_MS, time, sizeof(time));
+    return json_pack("{s:s, s:s, s:I, s:I}", "time", time, "type", type, "seq",
+                     (json_int_t)clock->seq++, "t_ns", (json_int_t)t_ns);
+}
+
+/* ---- small setters: NULL-safe, so that one check at the end of a line is enough ---- */
+
+static void put(json_t *o, const char *key, json_t *value)
+{
+    (void)json_object_set_new(o, key, value); /* steals; fails harmlessly on NULL */
+}
+
+static void put_u64(json_t *o, const char *key, uint64_t v)
+{
+    const uint64_t most = (uint64_t)INT64_MAX;
+    put(o, key,
+        v == POLICY_UNKNOWN ? json_null()
+                            : json_integer((json_int_t)(v > most ? most : v)));
+}
+
+/* QEMU's texts are UTF-8 by its own JSON; a cut one may not be. */
+static void put_text(json_t *o, const char *key, const char *text)
+{
+    json_t *s = json_string(text);
+    put(o, key, s ? s : json_string_nocheck("(not UTF-8)"));
+}
+
+/* ---- spec ---- */
+
+static json_t *dump_spec(const struct mig_spec *s)
+{
+    json_t *o = json_object();
+    put_text(o, "source", s->source);
+    put_text(o, "destination", s->destination);
+    put_text(o, "address", s->address);
+    put(o, "port_first", json_integer(s->port_first));
+    put(o, "port_last", json_integer(s->port_last));
+    put_u64(o, "bandwidth", s->bandwidth_bytes_per_s); /* null: hypervisor's */
+    put(o, "unsafe", json_integer(s->unsafe));
+    put(o, "dry_run", json_boolean(s->dry_run));
+    put(o, "quit_source", json_boolean(s->quit_source));
+    put(o, "quit_destination", json_boolean(s->quit_destination));
+    return o;
+}
+
+static void get_text(const json_t *o, const char *key, char *dst, size_t size)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    (void)snprintf(dst, size, "%s", s ? s : "");
+}
+
+static uint64_t get_u64(const json_t *o, const char *key)
+{
+    uint64_t v = 0;
+    if (json_is_null(json_object_get(o, key)))
+        return POLICY_UNKNOWN;
+    (void)qmp_json_u64(json_object_get(o, key), &v);
+    return v;
+}
+
+static bool load_spec(const json_t *o, struct mig_spec *s)
+{
+    if (!json_is_object(o))
+        return false;
+    memset(s, 0, sizeof(*s));
+    get_text(o, "source", s->source, sizeof(s->source));
+    get_text(o, "destination", s->destination, sizeof(s->destination));
+    get_text(o, "address", s->address, sizeof(s->address));
+    s->port_first = (uint16_t)get_u64(o, "port_first");
+    s->port_last = (uint16_t)get_u64(o, "port_last");
+    s->bandwidth_bytes_per_s = get_u64(o, "bandwidth");
+    s->unsafe = (uint32_t)get_u64(o, "unsafe");
+    s->dry_run = json_is_true(json_object_get(o, "dry_run"));
+    s->quit_source = json_is_true(json_object_get(o, "quit_source"));
+    s->quit_destination = json_is_true(json_object_get(o, "quit_destination"));
+    return true;
+}
+
+/* ---- header ---- */
+
+json_t *journal_header(struct journal_clock *clock,
+                       const struct mig_spec *spec,
+                       const struct policy *policy)
+{
+    json_t *o = journal_line(clock, "journal", clock->t0_ns);
+    put(o, "format", json_integer(JOURNAL_FORMAT));
+    put(o, "wall_ms", json_integer((json_int_t)clock->wall_ms));
+    put(o, "spec", dump_spec(spec));
+    put(o, "policy", policy_dump(policy));
+    return o;
+}
+
+int journal_read_header(const json_t *line,
+                        struct journal_clock *clock,
+                        struct mig_spec *spec,
+                        struct policy *policy,
+                        struct qf_err *err)
+{
+    const char *type = json_string_value(json_object_get(line, "type"));
+    if (!type || strcmp(type, "journal") != 0)
+        return qf_fail(err, QF_E_USAGE,
+                       "not a journal: its first line is not of type journal");
+    const json_int_t format = json_integer_value(json_object_get(line, "format"));
+    if (format != JOURNAL_FORMAT)
+        return qf_fail(err, QF_E_USAGE,
+                       "a journal of format %lld, this qferry reads format %d",
+                       (long long)format, JOURNAL_FORMAT);
+    struct mig_spec s;
+    if (!load_spec(json_object_get(line, "spec"), &s))
+        return qf_fail(err, QF_E_USAGE, "not a journal: no spec in its first line");
+    char *text = json_dumps(json_object_get(line, "policy"), JSON_COMPACT);
+    if (!text)
+        return qf_fail(err, QF_E_USAGE, "not a journal: no policy in its first line");
+    const int rc = policy_load("policy of the journal", text, strlen(text), policy, err);
+    free(text);
+    if (rc != 0)
+        return rc;
+    *spec = s;
+    clock->t0_ns = json_integer_value(json_object_get(line, "t_ns"));
+    clock->wall_ms = json_integer_value(json_object_get(line, "wall_ms"));
+    clock->seq = 1;
+    return 0;
+}
+
+/* ---- records ---- */
+
+static void put_check(json_t *o, const struct record_check *c)
+{
+    put_text(o, "name", c->name);
+    put_text(o, "verdict", record_verdict_name(c->verdict));
+    put_text(o, "message", c->message);
+    if (c->source[0] != '\0')
+        put_text(o, "source", c->source);
+    if (c->destination[0] != '\0')
+        put_text(o, "destination", c->destination);
+}
+
+static void put_sample(json_t *o, const struct policy_sample *s)
+{
+    put_u64(o, "pass", s->pass);
+    put_u64(o, "remaining", s->remaining_bytes);
+    put_u64(o, "transferred", s->transferred_bytes);
+    put_u64(o, "total", s->total_bytes);
+    put_u64(o, "dirty_rate", s->dirty_bytes_per_s);
+    put_u64(o, "bandwidth", s->bandwidth_bytes_per_s);
+    put_u64(o, "expected_downtime_ms", s->expected_downtime_ms);
+    put(o, "throttle", json_integer(s->throttle_percent));
+    put_text(o, "mode",
+             s->postcopy        ? "postcopy"
+             : s->guest_stopped ? "stop-and-copy"
+                                : "precopy");
+}
+
+static void put_result(json_t *o, const struct record_result *r, const struct mig *m)
+{
+    put_text(o, "outcome", record_outcome_name(r->outcome));
+    put_text(o, "running_on", record_place_name(r->running_on));
+    put(o, "exit", json_integer(qf_code_status(r->code)));
+    put_text(o, "reason", r->reason);
+    put_text(o, "mode", record_mode_name(r->mode));
+    put_u64(o, "total_ms", r->total_ms);
+    put_u64(o, "downtime_ms", r->downtime_ms);
+    put_u64(o, "blackout_ms", r->blackout_ms);
+    put_u64(o, "transferred", r->transferred_bytes);
+    put_u64(o, "passes", r->passes);
+    put_text(o, "policy", m->policy.name);
+    put(o, "network", json_null());
+}
+
+static void put_decision(json_t *o, const struct policy_decision *d, const struct mig *m)
+{
+    put_text(o, "action", policy_action_name(d->action));
+    put_text(o, "because", d->because);
+    put_text(o, "policy", m->policy.name);
+    put_u64(o, "value", d->value);
+    put_text(o, "rule", d->rule);
+}
+
+static const char *type_of(enum record_kind kind)
+{
+    switch (kind) {
+    case RECORD_PHASE:
+        return "phase";
+    case RECORD_CHECK:
+        return "check";
+    case RECORD_SAMPLE:
+        return "sample";
+    case RECORD_DECISION:
+        return "decision";
+    case RECORD_WARNING:
+        return "warning";
+    case RECORD_NOTE:
+        return "note";
+    case RECORD_RESULT:
+        return "result";
+    }
+    return "?";
+}
+
+json_t *journal_record(struct journal_clock *clock,
+                       int64_t t_ns,
+                       const struct record *r,
+                       const struct mig *m)
+{
+    json_t *o = journal_line(clock, type_of(r->kind), t_ns);
+    switch (r->kind) {
+    case RECORD_PHASE:
+        put_text(o, "phase", r->u.phase.public);
+        put_text(o, "step", r->u.phase.name);
+        break;
+    case RECORD_CHECK:
+        put_check(o, &r->u.check);
+        break;
+    case RECORD_SAMPLE:
+        put_sample(o, &r->u.sample);
+        break;
+    case RECORD_DECISION:
+        put_decision(o, &r->u.decision, m);
+        break;
+    case RECORD_WARNING:
+    case RECORD_NOTE:
+        put_text(o, "message", r->u.text);
+        break;
+    case RECORD_RESULT:
+        put_result(o, &r->u.result, m);
+        break;
+    }
+    return o;
+}
+
+bool journal_is_public(enum record_kind kind)
+{
+    return kind != RECORD_NOTE;
+}
+
+char *journal_dump(const json_t *line)
+{
+    char *text = json_dumps(line, JSON_COMPACT);
+    if (!text)
+        return NULL;
+    const size_t n = strlen(text);
+    char *grown = realloc(text, n + 2);
+    if (!grown) {
+        free(text);
+        return NULL;
+    }
+    grown[n] = '\n';
+    grown[n + 1] = '\0';
+    return grown;
+}

@@ -1,0 +1,53 @@
+/* Records and events as JSON lines: the journal's format, and that of `--json`, which is the part
+ * of it that people and programs follow. The format is described in qferry-journal(5).
+ *
+ * Every line is one object: "time", "type", "seq", "t_ns", then the type's own fields. Data: text
+ * in memory; who writes it to a file is engine/drive_uv.c. */
+#ifndef QF_ENGINE_JOURNAL_H
+#define QF_ENGINE_JOURNAL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/err.h"
+#include "engine/mig.h"
+
+enum { JOURNAL_FORMAT = 1 };
+
+/* Where a line stands in time: "time" is wall clock, computed from the monotonic t_ns, so that a
+ * replay writes the same text. */
+struct journal_clock {
+    int64_t t0_ns;   /* monotonic, of the first line */
+    int64_t wall_ms; /* Unix time of the first line */
+    uint64_t seq;    /* of the next line; from 1 */
+};
+
+/* A new object with "time", "type", "seq" and "t_ns"; seq is counted. NULL without memory. */
+json_t *journal_line(struct journal_clock *clock, const char *type, int64_t t_ns);
+
+/* The first line: format, spec, policy. */
+json_t *journal_header(struct journal_clock *clock,
+                       const struct mig_spec *spec,
+                       const struct policy *policy);
+
+/* Read a first line. QF_E_USAGE: not a journal of qferry's, or of another format. */
+int journal_read_header(const json_t *line,
+                        struct journal_clock *clock,
+                        struct mig_spec *spec,
+                        struct policy *policy,
+                        struct qf_err *err);
+
+/* A record as its line. policy: the name for the result line. */
+json_t *journal_record(struct journal_clock *clock,
+                       int64_t t_ns,
+                       const struct record *r,
+                       const struct mig *m);
+
+/* Shown by --json (and not only written to the journal)? */
+bool journal_is_public(enum record_kind kind);
+
+/* One line of text with a newline; allocated, to be freed. NULL without memory. */
+char *journal_dump(const json_t *line);
+
+#endif

@@ -1,0 +1,207 @@
+/* The migration machine: one live migration as one pure function.
+ *
+ *   NEW > CONNECT > PREFLIGHT > CONFIGURE > START > PRECOPY > SWITCHOVER > FINISH > DONE
+ *             |         |  `-> DONE (dry run)                  `> POSTCOPY ---^
+ *             v         v
+ *           FAILED    FAILED          nothing was touched
+ *
+ *   failure or cancel before the line of no return:   ROLLBACK > FAILED
+ *   link lost after START, any doubt:                 RECONCILE > the true phase, or HELD
+ *   facts in conflict, or a side that stays silent:   HELD (touch nothing, a person must look)
+ *
+ * Events carry their own time; what is to be done comes back as a list. The machine opens
+ * nothing, waits for nothing and reads no clock, so many of them live in one process without
+ * locks, and a journal of its events replays to the same decisions.
+ *
+ * Used by engine/session.c, which stands between it and JSON. Core: fixed size, no allocation. */
+#ifndef QF_ENGINE_MIG_H
+#define QF_ENGINE_MIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/mig_event.h"
+#include "engine/mig_todo.h"
+#include "engine/owner.h"
+#include "engine/spec.h"
+#include "policy/policy.h"
+#include "qmp/qapi.h"
+
+enum {
+    MIG_ASKS_MAX =
+        48 /* unanswered commands, both sides; preflight needs 24. More is a bug */
+};
+
+/* Phase, its name in the journal, its name for the world (INTERFACE). */
+#define MIG_PHASES(X)                         \
+    X(NEW, "new", "connect")                  \
+    X(CONNECT, "connect", "connect")          \
+    X(PREFLIGHT, "preflight", "preflight")    \
+    X(CONFIGURE, "configure", "prepare")      \
+    X(START, "start", "prepare")              \
+    X(PRECOPY, "precopy", "precopy")          \
+    X(SWITCHOVER, "switchover", "switchover") \
+    X(POSTCOPY, "postcopy", "postcopy")       \
+    X(FINISH, "finish", "finish")             \
+    X(ROLLBACK, "rollback", "cancel")         \
+    X(RECONCILE, "reconcile", "recover")      \
+    X(DONE, "done", "done")                   \
+    X(FAILED, "failed", "done")               \
+    X(HELD, "held", "done")
+
+enum mig_phase {
+#define MIG_PHASE_ENUM(id, name, public) MIG_##id,
+    MIG_PHASES(MIG_PHASE_ENUM)
+#undef MIG_PHASE_ENUM
+};
+
+enum mig_link { MIG_LINK_CLOSED, MIG_LINK_OPENING, MIG_LINK_UP, MIG_LINK_DOWN };
+
+/* What is known of one side. */
+struct mig_side {
+    enum mig_link link;
+    bool gone;   /* the kernel says that nobody listens on its monitor any more */
+    bool silent; /* did not answer, or could not be reached again, in time */
+    bool oob;
+    bool is_qemu;
+    struct qapi_version version;
+    char down_text[QF_ERR_TEXT]; /* why the link is down */
+
+    /* Facts, by query; events change them as hints, and a hint makes them stale. */
+    enum qapi_run_state run;
+    struct qapi_migrate migrate;
+    unsigned looking; /* queries of the current look that are unanswered */
+    bool hinted;      /* an event told of a change since the look was begun */
+    bool fresh; /* the last look was answered, and nothing has hinted at a change since */
+    bool yank_gone; /* query-yank, asked after the end, lists no migration */
+    bool has_last_ram;
+    struct qapi_migrate last_ram; /* the last migration status that had counters */
+
+    /* Preflight. */
+    char target[QAPI_NAME_MAX];
+    char machine[QAPI_NAME_MAX];
+    char cpu_type[QAPI_NAME_MAX];
+    char uuid[QAPI_NAME_MAX];
+    char cpu_path[QAPI_NAME_MAX];
+    uint32_t cpus;
+    uint64_t memory_bytes;
+    struct qapi_pci pci;
+
+    /* Configure: as found, and what was changed. */
+    struct qapi_caps caps_found;
+    uint64_t caps_changed; /* bits that qferry turned */
+    struct qapi_params params_found;
+    uint32_t params_changed;
+
+    bool shutdown_seen; /* SHUTDOWN: this QEMU is about to exit */
+    bool shutdown_by_guest;
+    char shutdown_reason[QAPI_NAME_MAX];
+    int64_t stop_t_ns;   /* last STOP; 0 after a RESUME */
+    int64_t resume_t_ns; /* last RESUME; 0 = none */
+};
+
+/* A command that was sent and not answered yet. */
+struct mig_ask {
+    uint64_t id; /* 0: free */
+    enum mig_side_id side;
+    enum qapi_command command;
+    int64_t deadline_ns;
+    bool late; /* the deadline has passed and was dealt with */
+    bool look; /* part of a look */
+    int row;   /* of the running recipe; -1: none */
+};
+
+struct step; /* recipe.h */
+
+struct recipe_run {
+    const struct step *steps;
+    unsigned n;
+    unsigned next;  /* first row not started */
+    uint32_t open;  /* rows asked and not answered */
+    uint32_t done;  /* rows answered */
+    uint32_t begun; /* rows asked at any time: what an unwinding undoes */
+    bool unwinding;
+    bool failed;
+};
+
+struct mig {
+    struct mig_spec spec;
+    struct policy policy;
+    struct policy_run policy_run;
+
+    enum mig_phase phase;
+    enum mig_phase go_to; /* where mig_go wants to be after this handler */
+    bool going;
+    int64_t now_ns;
+    int64_t begin_ns;
+    int64_t phase_ns; /* when the phase was entered */
+    int64_t wake_ns;  /* the phase's own wish; INT64_MAX = none */
+    uint64_t next_id;
+    struct mig_ask ask[MIG_ASKS_MAX];
+    struct mig_side side[MIG_SIDES];
+    struct recipe_run recipe;
+
+    /* The course of it. */
+    bool cancel_wanted;
+    bool guest_ran;       /* the guest ran when it was found: it is to run in the end */
+    bool guest_paused;    /* by us: `stop` was sent to the source in precopy */
+    bool paused_at_start; /* ... before memory moved: stop-and-copy */
+    bool started;         /* `migrate` was sent: from here on rollback, not just failing */
+    bool incoming_asked;  /* migrate-incoming was sent: this destination cannot be reused */
+    bool incoming_plain;  /* QEMU knows no exit-on-error */
+    bool throttling;      /* the throttle was let loose */
+    bool postcopy_asked;
+    bool continued;   /* migrate-continue was sent */
+    bool handed_over; /* cont was sent to the destination, or its paused guest accepted */
+    bool
+        cont_refused; /* the destination's cont was refused: the way back is the only one */
+    bool was_postcopy;
+    bool cancel_sent;
+    bool yank_sent;
+    bool sync_asked;
+    bool synced;
+    bool took_over_course; /* a move found under way was taken up */
+    char migrate_uri[QAPI_URI_MAX];
+    uint64_t downtime_limit_ms;
+    int64_t migrate_ns;  /* `migrate` was sent */
+    int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
+    int64_t dst_resume_ns;
+    bool sample_again; /* a pass event came while a sample was under way */
+    int64_t last_bytes_ns;
+    uint64_t last_bytes;
+    uint64_t passes_seen;
+    int64_t reopen_ns[MIG_SIDES]; /* RECONCILE: next attempt */
+    unsigned stage;               /* within ROLLBACK and FINISH */
+    int64_t stage_ns;             /* when the stage was entered */
+
+    /* The end of it: the first reason given stays. */
+    bool has_reason;
+    enum record_outcome outcome;
+    enum qf_code code;
+    char reason[RECORD_TEXT_MAX];
+    bool wants_desc; /* the reason waits for QEMU's own error text */
+    bool ended;
+};
+
+/* Prepare a machine in the caller's memory. spec and policy are copied. */
+void mig_init(struct mig *m, const struct mig_spec *spec, const struct policy *policy);
+
+/* One event in, the list of what to do out (todo is emptied first). ev is lent. Cannot fail: a
+ * peer's odd behaviour is an outcome, not an error. After MIG_DO_END every event is ignored. */
+void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
+/* Which command the unanswered id belongs to: what a reply is decoded as. False: no such id. */
+bool mig_asked(const struct mig *m,
+               enum mig_side_id side,
+               uint64_t id,
+               enum qapi_command *out);
+
+/* What is known of both sides, and what the table says of it. */
+void mig_view(const struct mig *m, struct owner_view *v);
+
+/* Names, static. */
+const char *mig_phase_name(enum mig_phase p);
+const char *mig_phase_public(enum mig_phase p);
+const char *mig_side_name(enum mig_side_id s); /* "source", "destination" */
+
+#endif

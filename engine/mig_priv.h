@@ -1,0 +1,77 @@
+/* What the machine's own files share: mig.c, recipe.c, phase_*.c. Nobody else includes it. */
+#ifndef QF_ENGINE_MIG_PRIV_H
+#define QF_ENGINE_MIG_PRIV_H
+
+#include "engine/mig.h"
+#include "engine/recipe.h"
+
+/* The handlers. Each is called with MIG_EV_ENTER first. */
+typedef void mig_handler(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+mig_handler phase_connect, phase_preflight, phase_configure, phase_start, phase_precopy,
+    phase_switchover, phase_postcopy, phase_finish, phase_rollback, phase_reconcile;
+
+/* Move to another phase when the current handler returns. Legality is asserted. */
+void mig_go(struct mig *m, enum mig_phase to);
+
+/* Send a harmless command: queries, settings, stop of a destination in inmigrate. */
+uint64_t mig_ask(struct mig *m,
+                 struct mig_todo *todo,
+                 enum mig_side_id side,
+                 const struct qapi_cmd *cmd);
+uint64_t mig_ask0(struct mig *m,
+                  struct mig_todo *todo,
+                  enum mig_side_id side,
+                  enum qapi_command c);
+
+/* Send a command that can start or end a copy of the guest, if the owner table allows it now.
+ * False: it does not (or the link is down); a note with the reason is in todo. */
+bool mig_act(struct mig *m,
+             struct mig_todo *todo,
+             enum mig_side_id side,
+             enum qapi_command c);
+
+/* Is such a command of that kind unanswered on that side? */
+bool mig_is_asked(const struct mig *m, enum mig_side_id side, enum qapi_command c);
+
+/* Look at a side: query-status and query-migrate. side->fresh when both were answered. Does
+ * nothing while a look is under way or the link is not up. */
+void mig_look(struct mig *m, struct mig_todo *todo, enum mig_side_id side);
+
+/* Look at the sides that are not fresh. */
+void mig_look_stale(struct mig *m, struct mig_todo *todo);
+
+/* The phase wants MIG_EV_TIMER at t (or sooner). */
+void mig_wake_at(struct mig *m, int64_t t_ns);
+void mig_wake_in(struct mig *m, uint64_t ms);
+bool mig_is_past(const struct mig *m, int64_t since_ns, uint64_t ms);
+
+/* Records. */
+struct record *mig_record(struct mig_todo *todo, enum record_kind kind);
+void mig_note(struct mig_todo *todo, const char *fmt, ...) QF_PRINTF(2, 3);
+void mig_warn(struct mig_todo *todo, const char *fmt, ...) QF_PRINTF(2, 3);
+void mig_todo_add(struct mig_todo *todo, enum mig_do_kind kind, enum mig_side_id side);
+
+/* Why it ends; the first reason stays. */
+void mig_fail(struct mig *m,
+              enum record_outcome outcome,
+              enum qf_code code,
+              const char *fmt,
+              ...) QF_PRINTF(4, 5);
+
+/* The reason is QEMU's error-desc, to be read at the next look; until then this text. */
+void mig_fail_desc(struct mig *m, const char *what);
+
+/* ev is the reply to (or the lateness of) command c on side? */
+bool mig_heard(const struct mig_event *ev, enum mig_side_id side, enum qapi_command c);
+bool mig_late(const struct mig_event *ev, enum mig_side_id side, enum qapi_command c);
+
+/* Put the journal on the disk, once. */
+void mig_sync(struct mig *m, struct mig_todo *todo);
+
+/* Is the guest on the source stopped for the outside world? */
+bool mig_src_stopped(const struct mig *m);
+
+/* Undo what configure did, on both sides as far as they can be reached. */
+void configure_unwind(struct mig *m);
+
+#endif

@@ -1,0 +1,46 @@
+/* What the migration machine wants done: a short list, to be carried out in order after the step
+ * has returned. Records stand before the action that they explain, so that a journal written in
+ * this order is written ahead. */
+#ifndef QF_ENGINE_MIG_TODO_H
+#define QF_ENGINE_MIG_TODO_H
+
+#include <stdint.h>
+
+#include "engine/mig_event.h"
+#include "engine/record.h"
+#include "qmp/qapi.h"
+
+enum {
+    /* A step that asks for more is a bug (asserted): the longest, preflight's verdict followed by
+     * the first commands of configure, needs fewer than half of these. */
+    MIG_TODO_MAX = 64
+};
+
+enum mig_do_kind {
+    MIG_DO_OPEN,   /* open the link to side; MIG_EV_UP or MIG_EV_DOWN follows */
+    MIG_DO_SEND,   /* send cmd to side under id; MIG_EV_REPLY or MIG_EV_DOWN follows */
+    MIG_DO_CLOSE,  /* close the link to side; nothing follows */
+    MIG_DO_SYNC,   /* put the journal on the disk; MIG_EV_SYNCED follows */
+    MIG_DO_RECORD, /* write it down */
+    MIG_DO_END     /* the migration is over; the result record came before */
+};
+
+struct mig_do {
+    enum mig_do_kind kind;
+    enum mig_side_id side;
+    union {
+        struct {
+            uint64_t id;
+            struct qapi_cmd cmd;
+        } send;
+        struct record record;
+    } u;
+};
+
+struct mig_todo {
+    struct mig_do item[MIG_TODO_MAX];
+    unsigned n;
+    int64_t wake_ns; /* feed MIG_EV_TIMER at this time; INT64_MAX only after MIG_DO_END */
+};
+
+#endif

@@ -1,0 +1,318 @@
+#include "engine/owner.h"
+
+#include <stddef.h>
+
+/* Each side's facts fall into one class; the table is over pairs of classes. */
+
+enum src_class {
+    S_FREE = 1 << 0,      /* no migration; the guest is here, running or stopped */
+    S_COPYING = 1 << 1,   /* setup, wait-unplug, active */
+    S_AT_SWITCH = 1 << 2, /* pre-switchover */
+    S_DEVICE = 1 << 3,    /* device */
+    S_PC_DEVICE =
+        1 << 4,      /* postcopy-device (10.2 on): a failure still gives the guest back */
+    S_DONE = 1 << 5, /* completed, guest stopped for good */
+    S_POSTCOPY = 1 << 6,  /* postcopy-active */
+    S_BROKEN = 1 << 7,    /* postcopy-paused, postcopy-recover... */
+    S_UNWINDING = 1 << 8, /* cancelling, failing; or ended and still finish-migrate */
+    S_STOPPED = 1 << 9,   /* cancelled or failed, guest left in postmigrate */
+    S_SILENT = 1 << 10,
+    S_DEAD = 1 << 11, /* died before its part was done */
+    S_DEAD_DONE =
+        1 << 12, /* died when its part was done, or nearly: last seen device, completed */
+    S_DEAD_PC = 1 << 13, /* died in post-copy */
+    S_STRANGE = 1 << 14
+};
+
+enum dst_class {
+    D_WAITING = 1 << 0,    /* inmigrate, nothing received */
+    D_LOADING = 1 << 1,    /* inmigrate, or loaded and not yet completed */
+    D_FAILED = 1 << 2,     /* inmigrate and failed: will never run */
+    D_LOADED = 1 << 3,     /* completed, stopped, never run by us */
+    D_PC_LOADING = 1 << 4, /* post-copy, device state not yet loaded */
+    D_PC_READY = 1 << 5,   /* post-copy, stopped, never run by us */
+    D_PC_RUNS = 1 << 6,    /* post-copy, running or handed over */
+    D_PC_BROKEN = 1 << 7,
+    D_RUNS = 1 << 8, /* completed; running, or stopped after it was handed over */
+    D_SILENT = 1 << 9,
+    D_DEAD = 1 << 10,
+    D_DEAD_RAN = 1 << 11, /* died after it was handed over */
+    D_OTHER = 1 << 12     /* not an incoming QEMU */
+};
+
+#define S_ANY 0x7fffU
+#define D_ANY 0x1fffU
+/* It cannot run the guest, now or later, whatever anybody sends to it: */
+#define D_HARMLESS (D_FAILED | D_DEAD)
+
+struct row {
+    unsigned src;
+    unsigned dst;
+    enum owner_of owner;
+    enum owner_stage stage;
+    unsigned may;
+    const char *why;
+};
+
+/* clang-format off */
+/* The first row that matches counts. The proof of a row is in qemu-migration facts: 3.7 cancel,
+ * 3.8 failure on the source, 3.9 who runs, 5 kill -9 per phase. */
+static const struct row table[] = {
+/*  source                  destination              owner          stage            may be sent */
+
+/* Two that may run at once: touch nothing. */
+{S_FREE | S_STOPPED | S_COPYING | S_AT_SWITCH | S_UNWINDING,
+                            D_RUNS | D_PC_RUNS,      OWNER_UNKNOWN, STAGE_CONFLICT,  0,
+ "the destination runs or ran the guest and the source has it too"},
+
+/* No migration, or one that was undone. A stopped source may only be continued when the
+ * destination can never run: so it is quit first. */
+{S_FREE,                    D_WAITING,               OWNER_SRC,     STAGE_IDLE,
+ MAY_MIGRATE | MAY_CONT_SRC | MAY_QUIT_DST,
+ "the guest is on the source, the destination waits"},
+{S_FREE,                    D_HARMLESS,              OWNER_SRC,     STAGE_IDLE,      MAY_CONT_SRC | MAY_QUIT_DST,
+ "the guest is on the source, the destination can never run it"},
+{S_FREE,                    D_LOADING | D_LOADED | D_PC_LOADING,
+                                                     OWNER_SRC,     STAGE_IDLE,      MAY_QUIT_DST,
+ "the guest is on the source, the destination holds a stopped copy that nobody may continue"},
+{S_FREE,                    D_SILENT | D_OTHER | D_DEAD_RAN,
+                                                     OWNER_SRC,     STAGE_IDLE,      0,
+ "the guest is on the source"},
+{S_STOPPED,                 D_HARMLESS | D_WAITING,  OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
+ "the source has the guest back but left it stopped"},
+{S_STOPPED,                 D_LOADING | D_LOADED | D_PC_LOADING,
+                                                     OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
+ "the source has the guest back but left it stopped; the destination must be gone first"},
+{S_UNWINDING,               D_ANY,                   OWNER_SRC,     STAGE_UNWINDING, MAY_YANK,
+ "the source is taking its guest back"},
+
+/* Precopy: the source is the guest whatever becomes of the destination. */
+{S_COPYING,                 D_WAITING | D_LOADING,   OWNER_SRC,     STAGE_COPYING,   MAY_CANCEL | MAY_YANK | MAY_POSTCOPY,
+ "memory is being copied, the guest is on the source"},
+{S_COPYING,                 D_HARMLESS | D_SILENT,   OWNER_SRC,     STAGE_COPYING,   MAY_CANCEL | MAY_YANK,
+ "the source copies, the destination does not take it"},
+{S_AT_SWITCH,               D_LOADING,               OWNER_SRC,     STAGE_AT_SWITCH, MAY_CANCEL | MAY_YANK | MAY_CONTINUE,
+ "the guest is stopped on the source, which waits for migrate-continue"},
+{S_AT_SWITCH,               D_HARMLESS | D_SILENT | D_WAITING,
+                                                     OWNER_SRC,     STAGE_AT_SWITCH, MAY_CANCEL | MAY_YANK,
+ "the guest is stopped on the source, the destination is not there to take it"},
+
+/* The switch. With a destination that does not start by itself the source may still get the
+ * guest back: by cancel, by yank, or by its own failure. */
+{S_DEVICE,                  D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_WAITING,
+                                                     OWNER_BETWEEN, STAGE_SWITCHING, MAY_CANCEL | MAY_YANK,
+ "device state is on its way, nobody runs"},
+{S_DEVICE | S_PC_DEVICE,    D_PC_LOADING | D_PC_READY | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT,
+                                                     OWNER_BETWEEN, STAGE_SWITCHING, 0,
+ "post-copy is beginning, nobody runs"},
+
+/* Completed. */
+{S_DONE | S_DEAD_DONE,      D_LOADED,                OWNER_DST,     STAGE_LOADED,    MAY_CONT_DST,
+ "the destination holds the whole guest and waits to be continued"},
+{S_DONE | S_DEAD_DONE,      D_LOADING,               OWNER_BETWEEN, STAGE_SWITCHING, 0,
+ "the source is done, the destination is loading"},
+{S_DONE,                    D_HARMLESS,              OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
+ "the destination can never run, the source still holds the whole guest"},
+{S_DONE | S_DEAD | S_DEAD_DONE,
+                            D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC,
+ "the destination has the guest"},
+{S_DONE,                    D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
+ "the destination died after it had taken over"},
+
+/* Post-copy: the guest's memory is split, no way back. */
+{S_POSTCOPY,                D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+ "the destination has the device state and waits to be continued"},
+{S_POSTCOPY,                D_PC_LOADING | D_LOADING | D_PC_RUNS | D_RUNS | D_LOADED | D_SILENT,
+                                                     OWNER_DST,     STAGE_POSTCOPY,  0,
+ "memory is split between both sides"},
+{S_DONE,                    D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+ "all memory was sent, the destination waits to be continued"},
+{S_DONE,                    D_PC_RUNS | D_PC_LOADING,
+                                                     OWNER_DST,     STAGE_POSTCOPY,  0,
+ "all memory was sent, the destination takes the last of it in"},
+{S_POSTCOPY | S_BROKEN,     D_DEAD | D_DEAD_RAN | D_FAILED,
+                                                     OWNER_NONE,    STAGE_LOST,      0,
+ "the destination died with a part of the guest's memory"},
+{S_BROKEN,                  D_ANY,                   OWNER_DST,     STAGE_BROKEN,    0,
+ "post-copy is interrupted: both sides are needed to go on"},
+{S_POSTCOPY,                D_PC_BROKEN,             OWNER_DST,     STAGE_BROKEN,    0,
+ "post-copy is interrupted: both sides are needed to go on"},
+{S_DEAD_PC,                 D_RUNS,                  OWNER_DST,     STAGE_MOVED,     0,
+ "the destination has the guest"},
+{S_DEAD_PC,                 D_ANY,                   OWNER_NONE,    STAGE_LOST,      0,
+ "the source died with a part of the guest's memory"},
+
+/* A source that died before its part was done. */
+{S_DEAD,                    D_WAITING | D_LOADING | D_FAILED | D_DEAD | D_OTHER,
+                                                     OWNER_NONE,    STAGE_LOST,      MAY_QUIT_DST,
+ "the source died before the destination had the whole guest"},
+{S_DEAD_DONE,               D_FAILED | D_DEAD | D_DEAD_RAN,
+                                                     OWNER_NONE,    STAGE_LOST,      0,
+ "both sides are gone"},
+
+{S_ANY,                     D_ANY,                   OWNER_UNKNOWN, STAGE_CONFLICT,  0,
+ "what is known of the two sides does not fit together"},
+};
+/* clang-format on */
+
+static bool is_stopped_for_good(enum qapi_run_state run)
+{
+    return run == QAPI_RUN_POSTMIGRATE || run == QAPI_RUN_FINISH_MIGRATE;
+}
+
+static enum src_class class_of_dead_src(enum qapi_mig_status last)
+{
+    switch (last) {
+    case QAPI_MIG_DEVICE:
+    case QAPI_MIG_COMPLETED:
+        return S_DEAD_DONE;
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
+        return S_DEAD_PC;
+    case QAPI_MIG_UNKNOWN:
+    case QAPI_MIG_NONE:
+    case QAPI_MIG_SETUP:
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_ACTIVE:
+    case QAPI_MIG_PRE_SWITCHOVER:
+    case QAPI_MIG_CANCELLING:
+    case QAPI_MIG_CANCELLED:
+    case QAPI_MIG_FAILING:
+    case QAPI_MIG_FAILED:
+    case QAPI_MIG_COLO:
+        break;
+    }
+    return S_DEAD;
+}
+
+static enum src_class class_of_src(const struct owner_side *s)
+{
+    if (s->reach == OWNER_DEAD)
+        return class_of_dead_src(s->status);
+    if (s->reach == OWNER_SILENT)
+        return S_SILENT;
+    if (s->run == QAPI_RUN_INMIGRATE || s->run == QAPI_RUN_UNKNOWN)
+        return S_STRANGE;
+    switch (s->status) {
+    case QAPI_MIG_NONE:
+        return S_FREE;
+    case QAPI_MIG_SETUP:
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_ACTIVE:
+        return S_COPYING;
+    case QAPI_MIG_PRE_SWITCHOVER:
+        return S_AT_SWITCH;
+    case QAPI_MIG_DEVICE:
+        return S_DEVICE;
+    case QAPI_MIG_POSTCOPY_DEVICE:
+        return S_PC_DEVICE;
+    case QAPI_MIG_COMPLETED:
+        /* Completed and running: an earlier migration, its guest long continued, or the way in
+         * which this guest once came here. */
+        return is_stopped_for_good(s->run) ? S_DONE : S_FREE;
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+        return S_POSTCOPY;
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
+        return S_BROKEN;
+    case QAPI_MIG_CANCELLING:
+    case QAPI_MIG_FAILING:
+        return S_UNWINDING;
+    case QAPI_MIG_CANCELLED:
+    case QAPI_MIG_FAILED:
+        if (s->run == QAPI_RUN_FINISH_MIGRATE)
+            return S_UNWINDING;
+        return s->run == QAPI_RUN_POSTMIGRATE ? S_STOPPED : S_FREE;
+    case QAPI_MIG_COLO:
+    case QAPI_MIG_UNKNOWN:
+        break;
+    }
+    return S_STRANGE;
+}
+
+static enum dst_class class_of_incoming(enum qapi_mig_status status)
+{
+    switch (status) {
+    case QAPI_MIG_NONE:
+    case QAPI_MIG_SETUP:
+        return D_WAITING;
+    case QAPI_MIG_ACTIVE:
+    case QAPI_MIG_COMPLETED:
+        return D_LOADING;
+    case QAPI_MIG_FAILED:
+    case QAPI_MIG_FAILING:
+        return D_FAILED;
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+        return D_PC_LOADING;
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
+        return D_PC_BROKEN;
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_PRE_SWITCHOVER:
+    case QAPI_MIG_DEVICE:
+    case QAPI_MIG_CANCELLING:
+    case QAPI_MIG_CANCELLED:
+    case QAPI_MIG_COLO:
+    case QAPI_MIG_UNKNOWN:
+        break;
+    }
+    return D_OTHER;
+}
+
+static enum dst_class class_of_loaded(enum qapi_mig_status status, bool runs)
+{
+    switch (status) {
+    case QAPI_MIG_COMPLETED:
+        return runs ? D_RUNS : D_LOADED;
+    case QAPI_MIG_ACTIVE:
+        return runs ? D_RUNS : D_LOADING;
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+        return runs ? D_PC_RUNS : D_PC_READY;
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
+        return D_PC_BROKEN;
+    case QAPI_MIG_NONE:
+    case QAPI_MIG_SETUP:
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_PRE_SWITCHOVER:
+    case QAPI_MIG_DEVICE:
+    case QAPI_MIG_CANCELLING:
+    case QAPI_MIG_CANCELLED:
+    case QAPI_MIG_FAILING:
+    case QAPI_MIG_FAILED:
+    case QAPI_MIG_COLO:
+    case QAPI_MIG_UNKNOWN:
+        break;
+    }
+    return D_OTHER;
+}
+
+static enum dst_class class_of_dst(const struct owner_side *d, bool handed_over)
+{
+    if (d->reach == OWNER_DEAD)
+        return handed_over ? D_DEAD_RAN : D_DEAD;
+    if (d->reach == OWNER_SILENT || d->run == QAPI_RUN_UNKNOWN)
+        return D_SILENT;
+    if (d->run == QAPI_RUN_INMIGRATE)
+        return class_of_incoming(d->status);
+    return class_of_loaded(d->status, handed_over || d->run == QAPI_RUN_RUNNING);
+}
+
+void owner_of(const struct owner_facts *f, struct owner_view *v)
+{
+    const unsigned src = class_of_src(&f->src);
+    const unsigned dst = class_of_dst(&f->dst, f->handed_over);
+    const struct row *r = table;
+    while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
+        r++;
+    *v = (struct owner_view){
+        .owner = r->owner, .stage = r->stage, .may = r->may, .why = r->why};
+}

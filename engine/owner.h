@@ -1,0 +1,81 @@
+/* Who owns the guest: one table from what is known of both sides.
+ *
+ * This file alone knows where the line of no return is, and which of the commands that can start
+ * or end a copy of the guest may be sent: every cont, quit, migrate_cancel, yank,
+ * migrate-continue, migrate-start-postcopy and migrate goes through it (mig_act).
+ *
+ * The table stands in owner.c. Facts are what QEMU said of itself (query-status, query-migrate);
+ * a side that does not answer is SILENT, which is not DEAD: dead means that the kernel says that
+ * no process listens on its monitor any more.
+ *
+ * The law behind it, with the experiments: README.md. Pure, no state. */
+#ifndef QF_ENGINE_OWNER_H
+#define QF_ENGINE_OWNER_H
+
+#include <stdbool.h>
+
+#include "qmp/qapi.h"
+
+enum owner_reach { OWNER_ANSWERS, OWNER_SILENT, OWNER_DEAD };
+
+struct owner_side {
+    enum owner_reach reach;
+    enum qapi_run_state run;     /* last known; also of a side that died */
+    enum qapi_mig_status status; /* likewise */
+};
+
+struct owner_facts {
+    struct owner_side src;
+    struct owner_side dst;
+    bool
+        handed_over; /* cont was sent to the destination (its guest may have run), or its paused
+                         guest was accepted as the outcome */
+};
+
+enum owner_of {
+    OWNER_SRC,     /* the source's copy is the guest */
+    OWNER_DST,     /* the destination's copy is the guest */
+    OWNER_BETWEEN, /* nobody runs it now; QEMU is handing it over */
+    OWNER_NONE,    /* no complete copy exists any more */
+    OWNER_UNKNOWN  /* facts conflict or are missing: touch nothing */
+};
+
+/* What may be sent. */
+enum {
+    MAY_MIGRATE = 1 << 0,
+    MAY_CANCEL = 1 << 1,   /* migrate_cancel on the source */
+    MAY_YANK = 1 << 2,     /* yank the migration's sockets on the source */
+    MAY_CONTINUE = 1 << 3, /* migrate-continue */
+    MAY_POSTCOPY = 1 << 4, /* migrate-start-postcopy */
+    MAY_CONT_SRC = 1 << 5,
+    MAY_CONT_DST = 1 << 6,
+    MAY_QUIT_SRC = 1 << 7,
+    MAY_QUIT_DST = 1 << 8
+};
+
+/* Where the migration stands. */
+enum owner_stage {
+    STAGE_IDLE,      /* no migration: before it, or after it was undone */
+    STAGE_COPYING,   /* precopy */
+    STAGE_AT_SWITCH, /* the source waits in pre-switchover */
+    STAGE_SWITCHING, /* device state is on its way */
+    STAGE_LOADED,    /* the destination holds everything and waits for cont */
+    STAGE_POSTCOPY,  /* memory is split */
+    STAGE_BROKEN,    /* post-copy, interrupted: to be recovered, never to be undone */
+    STAGE_MOVED,     /* the destination is the guest */
+    STAGE_UNWINDING, /* the source is taking its guest back */
+    STAGE_STOPPED,   /* undone, but the source does not run by itself */
+    STAGE_LOST,      /* no copy that could run */
+    STAGE_CONFLICT
+};
+
+struct owner_view {
+    enum owner_of owner;
+    enum owner_stage stage;
+    unsigned may;
+    const char *why; /* one sentence; static */
+};
+
+void owner_of(const struct owner_facts *f, struct owner_view *v);
+
+#endif

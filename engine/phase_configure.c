@@ -1,0 +1,325 @@
+/* CONFIGURE: both ends agree before guest memory moves. Destination first: it must be ready for
+ * what comes. Every value that is changed is remembered as it was found, and put back when the
+ * migration is rolled back, and on both sides after its end.
+ *
+ * The destination is told to `stop` while it is still in inmigrate: a destination without -S
+ * would otherwise start by itself at the end of the load, and a lost acknowledgement would then
+ * make two running guests (fact sheet 0, rule 1). With -S it changes nothing. It cannot be asked
+ * which of both it was, so it is not taken back: a destination that was touched by qferry starts
+ * the guest on nobody's word but qferry's. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "engine/mig_priv.h"
+
+static bool wants_postcopy(const struct mig *m)
+{
+    return m->policy.postcopy_allowed;
+}
+
+/* ---- capabilities ---- */
+
+/* Left over from somebody else, these would change what the stream is, on one side only or with
+ * nobody to tend to them (fact sheet 1.4, 3.6: a mismatch can hang the destination's monitor). */
+#define FOREIGN                                                                      \
+    (QAPI_CAP_BIT(MULTIFD) | QAPI_CAP_BIT(POSTCOPY_PREEMPT) | QAPI_CAP_BIT(X_COLO) | \
+     QAPI_CAP_BIT(BACKGROUND_SNAPSHOT) | QAPI_CAP_BIT(RELEASE_RAM) |                 \
+     QAPI_CAP_BIT(RDMA_PIN_ALL) | QAPI_CAP_BIT(ZERO_COPY_SEND) |                     \
+     QAPI_CAP_BIT(MAPPED_RAM) | QAPI_CAP_BIT(COMPRESS) | QAPI_CAP_BIT(BLOCK) |       \
+     QAPI_CAP_BIT(DIRTY_LIMIT) | QAPI_CAP_BIT(SWITCHOVER_ACK))
+
+static bool is_nil_uuid(const char *uuid)
+{
+    return strspn(uuid, "0-") == strlen(uuid);
+}
+
+/* What shall be on, of those that qferry decides about (mask). */
+static void wanted_caps(const struct mig *m,
+                        enum mig_side_id side,
+                        uint64_t *mask,
+                        uint64_t *on)
+{
+    *mask = QAPI_CAP_BIT(EVENTS) | QAPI_CAP_BIT(POSTCOPY_RAM) | FOREIGN;
+    *on = QAPI_CAP_BIT(EVENTS);
+    if (wants_postcopy(m))
+        *on |= QAPI_CAP_BIT(POSTCOPY_RAM);
+    if (side == MIG_DST) {
+        *mask |= QAPI_CAP_BIT(LATE_BLOCK_ACTIVATE);
+        *on |= QAPI_CAP_BIT(LATE_BLOCK_ACTIVATE);
+        return;
+    }
+    *mask |= QAPI_CAP_BIT(RETURN_PATH) | QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER) |
+             QAPI_CAP_BIT(VALIDATE_UUID) | QAPI_CAP_BIT(AUTO_CONVERGE);
+    *on |= QAPI_CAP_BIT(RETURN_PATH) | QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER);
+    /* Only where both have one and it is the same: --unsafe uuid lets others pass. */
+    if (!is_nil_uuid(m->side[MIG_SRC].uuid) &&
+        strcmp(m->side[MIG_SRC].uuid, m->side[MIG_DST].uuid) == 0)
+        *on |= QAPI_CAP_BIT(VALIDATE_UUID);
+    if (m->policy.throttle_allowed)
+        *on |= QAPI_CAP_BIT(AUTO_CONVERGE);
+}
+
+static bool ask_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    struct mig_side *s = &m->side[side];
+    uint64_t mask;
+    uint64_t on;
+    wanted_caps(m, side, &mask, &on);
+    mask &= s->caps_found.offered;
+    s->caps_changed = mask & (on ^ s->caps_found.on);
+    cmd->command = QAPI_SET_CAPS;
+    cmd->u.caps.mask = s->caps_changed;
+    cmd->u.caps.on = on;
+    return s->caps_changed != 0;
+}
+
+static bool undo_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    struct mig_side *s = &m->side[side];
+    cmd->command = QAPI_SET_CAPS;
+    cmd->u.caps.mask = s->caps_changed;
+    cmd->u.caps.on = s->caps_found.on;
+    return s->caps_changed != 0;
+}
+
+/* What was set must read back: nothing is started on settings that are only hoped for. */
+static bool ask_read_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)m;
+    (void)side;
+    cmd->command = QAPI_QUERY_CAPS;
+    return true;
+}
+
+static int hear_read_caps(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
+{
+    const struct mig_side *s = &m->side[side];
+    const uint64_t want = s->caps_found.on ^ s->caps_changed;
+    const uint64_t wrong = r->refused ? s->caps_changed : (want ^ r->u.caps.on);
+    if (wrong == 0)
+        return 0;
+    for (unsigned i = 0; i < QAPI_CAP_COUNT; i++)
+        if (wrong & (UINT64_C(1) << i)) {
+            mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
+                     "%s: the capability %s was set but reads back otherwise: does another "
+                     "client change it?",
+                     mig_side_name(side), qapi_cap_name((enum qapi_cap)i));
+            break;
+        }
+    return -1;
+}
+
+/* ---- parameters of the source ---- */
+
+static void want_param(const struct mig_side *s,
+                       struct qapi_params *p,
+                       enum qapi_param which,
+                       uint64_t value)
+{
+    const uint32_t bit = 1U << (unsigned)which;
+    if (!(s->params_found.has & bit))
+        return;
+    p->has |= bit;
+    p->value[which] = value;
+}
+
+/* Auto-converge is a capability and cannot be turned on once the migration runs, so it is on from
+ * the start where the policy allows it, held at one percent, and let loose by the decision to
+ * throttle (1.1; 1.2: max-cpu-throttle is not below cpu-throttle-initial). */
+static void want_throttle(const struct mig *m,
+                          const struct mig_side *s,
+                          struct qapi_params *p)
+{
+    if (!m->policy.throttle_allowed)
+        return;
+    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INITIAL, 1);
+    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INCREMENT,
+               m->policy.throttle_increment_percent);
+    want_param(s, p, QAPI_PARAM_MAX_CPU_THROTTLE, 1);
+}
+
+static uint64_t wanted_bandwidth(const struct mig *m)
+{
+    if (m->spec.bandwidth_bytes_per_s != SPEC_BANDWIDTH_HYPERVISOR)
+        return m->spec.bandwidth_bytes_per_s;
+    if (m->policy.bandwidth_bytes_per_s != 0)
+        return m->policy.bandwidth_bytes_per_s;
+    return SPEC_BANDWIDTH_HYPERVISOR;
+}
+
+static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    struct mig_side *s = &m->side[side];
+    struct qapi_params *p = &cmd->u.params;
+    cmd->command = QAPI_SET_PARAMS;
+    *p = (struct qapi_params){.has = 0};
+    want_param(s, p, QAPI_PARAM_DOWNTIME_LIMIT, m->policy.downtime_start_ms);
+    if (wanted_bandwidth(m) != SPEC_BANDWIDTH_HYPERVISOR)
+        want_param(s, p, QAPI_PARAM_MAX_BANDWIDTH, wanted_bandwidth(m));
+    if (wants_postcopy(m))
+        want_param(s, p, QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH,
+                   m->policy.postcopy_bandwidth_bytes_per_s);
+    want_throttle(m, s, p);
+    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
+        if ((p->has & (1U << i)) && p->value[i] == s->params_found.value[i])
+            p->has &= ~(1U << i);
+    s->params_changed = p->has;
+    m->downtime_limit_ms = m->policy.downtime_start_ms;
+    return p->has != 0;
+}
+
+static bool undo_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    struct mig_side *s = &m->side[side];
+    cmd->command = QAPI_SET_PARAMS;
+    cmd->u.params = s->params_found;
+    cmd->u.params.has &= s->params_changed;
+    return cmd->u.params.has != 0;
+}
+
+static bool ask_read_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)m;
+    (void)side;
+    cmd->command = QAPI_QUERY_PARAMS;
+    return true;
+}
+
+static int hear_read_params(struct mig *m,
+                            enum mig_side_id side,
+                            const struct qapi_reply *r)
+{
+    const uint64_t limit = r->u.params.value[QAPI_PARAM_DOWNTIME_LIMIT];
+    if (!r->refused && limit == m->downtime_limit_ms)
+        return 0;
+    mig_fail(
+        m, OUTCOME_FAILED, QF_E_QMP,
+        "%s: downtime-limit was set but reads back otherwise: does another client change it?",
+        mig_side_name(side));
+    return -1;
+}
+
+/* ---- the destination ---- */
+
+static bool ask_stop(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)m;
+    (void)side;
+    cmd->command = QAPI_STOP;
+    return true;
+}
+
+static bool ask_listen(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)side;
+    const struct mig_spec *spec = &m->spec;
+    char *uri = cmd->u.migrate.uri;
+    const size_t size = sizeof(cmd->u.migrate.uri);
+    const char *open = strchr(spec->address, ':') ? "[" : "";
+    const char *close = strchr(spec->address, ':') ? "]" : "";
+    cmd->command = QAPI_MIGRATE_INCOMING;
+    cmd->u.migrate.stay_on_error = !m->incoming_plain;
+    if (spec->port_last > spec->port_first)
+        (void)snprintf(uri, size, "tcp:%s%s%s:%u,to=%u", open, spec->address, close,
+                       spec->port_first, spec->port_last);
+    else
+        (void)snprintf(uri, size, "tcp:%s%s%s:%u", open, spec->address, close,
+                       spec->port_first);
+    m->incoming_asked = true;
+    return true;
+}
+
+/* exit-on-error (since 9.1) lets a failed destination live on, to be asked why. An older QEMU
+ * refuses the argument before it does anything ("Parameter 'exit-on-error' is unexpected",
+ * verified 7.2), so asking is the detection. */
+static int hear_listen(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
+{
+    if (!r->refused)
+        return 0;
+    if (!m->incoming_plain && strstr(r->error_desc, "exit-on-error")) {
+        m->incoming_plain = true;
+        return 0;
+    }
+    mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: migrate-incoming on %s: %s",
+             mig_side_name(side), m->spec.address, r->error_desc);
+    return -1;
+}
+
+static bool ask_listen_plain(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    return m->incoming_plain && ask_listen(m, side, cmd);
+}
+
+static bool ask_port(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)m;
+    (void)side;
+    cmd->command = QAPI_QUERY_MIGRATE;
+    return true;
+}
+
+static int hear_port(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
+{
+    const struct qapi_migrate *q = &r->u.migrate;
+    const char *address = m->spec.address;
+    if (r->refused || q->listen_port[0] == '\0') {
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
+                 "%s: does not say on which port it listens%s%s", mig_side_name(side),
+                 r->refused ? ": " : "", r->refused ? r->error_desc : "");
+        return -1;
+    }
+    const bool v6 = strchr(address, ':') != NULL;
+    (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "tcp:%s%s%s:%s", v6 ? "[" : "",
+                   address, v6 ? "]" : "", q->listen_port);
+    return 0;
+}
+
+/* clang-format off */
+static const struct step configure[] = {
+    /* name               side     after  when  ask               heard             undo        */
+    {"stop",              MIG_DST, false, NULL, ask_stop,         NULL,             NULL        },
+    {"capabilities",      MIG_DST, false, NULL, ask_caps,         NULL,             undo_caps   },
+    {"read capabilities", MIG_DST, false, NULL, ask_read_caps,    hear_read_caps,   NULL        },
+    {"capabilities",      MIG_SRC, false, NULL, ask_caps,         NULL,             undo_caps   },
+    {"parameters",        MIG_SRC, false, NULL, ask_params,       NULL,             undo_params },
+    {"read capabilities", MIG_SRC, false, NULL, ask_read_caps,    hear_read_caps,   NULL        },
+    {"read parameters",   MIG_SRC, false, NULL, ask_read_params,  hear_read_params, NULL        },
+    {"listen",            MIG_DST, true,  NULL, ask_listen,       hear_listen,      NULL        },
+    {"listen",            MIG_DST, true,  NULL, ask_listen_plain, hear_listen,      NULL        },
+    {"port",              MIG_DST, true,  NULL, ask_port,         hear_port,        NULL        },
+};
+/* clang-format on */
+
+void configure_unwind(struct mig *m)
+{
+    recipe_unwind(m);
+}
+
+void phase_configure(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (ev->kind == MIG_EV_ENTER)
+        recipe_begin(m, configure, sizeof(configure) / sizeof(configure[0]));
+    if (ev->kind == MIG_EV_DOWN)
+        mig_fail(m, OUTCOME_FAILED, QF_E_LOST, "%s: %s", mig_side_name(ev->side),
+                 ev->u.down.err.text);
+    if (ev->kind == MIG_EV_LATE)
+        mig_fail(m, OUTCOME_FAILED, QF_E_TIMEOUT, "the %s does not answer %s",
+                 mig_side_name(ev->side), qapi_command_name(ev->u.late));
+    if (m->cancel_wanted)
+        mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled before memory moved");
+    if (m->has_reason) {
+        mig_go(m, MIG_ROLLBACK);
+        return;
+    }
+    switch (recipe_run(m, ev, todo)) {
+    case RECIPE_RUNNING:
+        return;
+    case RECIPE_FAILED:
+        mig_go(m, MIG_ROLLBACK);
+        return;
+    case RECIPE_DONE:
+        mig_go(m, MIG_START);
+        return;
+    }
+}

@@ -1,0 +1,178 @@
+/* FINISH: the source says completed. Make sure that both sides mean it, continue the guest on the
+ * destination, tidy up.
+ *
+ *   VERIFY  both sides by query: source completed and stopped for good, destination completed and
+ *           stopped; the journal is on the disk
+ *   CONT    `cont` to the destination: the line of no return
+ *   TIDY    settings put back on both sides, the source told to quit if so wished
+ *
+ * A destination whose `cont` is refused while it never ran is no destination: ROLLBACK, the
+ * source holds the whole guest still. */
+#include <stdio.h>
+
+#include "engine/mig_priv.h"
+
+enum { VERIFY, CONT, TIDY, QUIT_SOURCE };
+
+enum {
+    POLL_MS = 5,
+    SLOW_POLL_MS = 50,
+    VERIFY_MS = 120 * 1000,
+    SYNC_MS =
+        2000, /* a journal that does not reach its disk holds up the guest no longer */
+    QUIT_MS = 10 * 1000
+};
+
+static void next_stage(struct mig *m, unsigned stage)
+{
+    m->stage = stage;
+    m->stage_ns = m->now_ns;
+}
+
+static void tidy(struct mig *m)
+{
+    next_stage(m, TIDY);
+    configure_unwind(m);
+}
+
+/* May the destination be continued, is it done already, or is it to be waited for? */
+static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    struct owner_view v;
+    if (ev->kind == MIG_EV_TIMER) {
+        m->side[MIG_SRC].fresh = false;
+        m->side[MIG_DST].fresh = false;
+    }
+    mig_look_stale(m, todo);
+    mig_wake_in(m, mig_is_past(m, m->stage_ns, 1000) ? SLOW_POLL_MS : POLL_MS);
+    if (mig_is_past(m, m->stage_ns, VERIFY_MS)) {
+        mig_go(m, MIG_RECONCILE);
+        return;
+    }
+    if (!m->side[MIG_SRC].fresh || !m->side[MIG_DST].fresh)
+        return;
+    mig_view(m, &v);
+    switch (v.stage) {
+    case STAGE_LOADED:
+        if (!m->guest_ran) {
+            mig_note(todo,
+                     "the guest was found stopped: it stays stopped on the destination");
+            m->handed_over = true;
+            tidy(m);
+            return;
+        }
+        if (m->sync_asked && !m->synced && !mig_is_past(m, m->stage_ns, SYNC_MS))
+            return;
+        if (mig_act(m, todo, MIG_DST, QAPI_CONT)) {
+            m->handed_over = true;
+            next_stage(m, CONT);
+        }
+        return;
+    case STAGE_MOVED:
+        m->handed_over = true;
+        tidy(m);
+        return;
+    case STAGE_SWITCHING:
+        return; /* the destination's own completed is a moment behind */
+    case STAGE_POSTCOPY:
+        if ((v.may & MAY_CONT_DST) && !m->handed_over) {
+            m->handed_over = true;
+            if (m->guest_ran && mig_act(m, todo, MIG_DST, QAPI_CONT))
+                next_stage(m, CONT);
+        }
+        return;
+    case STAGE_IDLE:
+    case STAGE_COPYING:
+    case STAGE_AT_SWITCH:
+    case STAGE_BROKEN:
+    case STAGE_UNWINDING:
+    case STAGE_STOPPED:
+    case STAGE_LOST:
+    case STAGE_CONFLICT:
+        mig_go(m, MIG_RECONCILE);
+        return;
+    }
+}
+
+static void hear_cont(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    mig_wake_in(m, SLOW_POLL_MS);
+    if (ev->kind == MIG_EV_TIMER && m->side[MIG_DST].run != QAPI_RUN_RUNNING)
+        mig_look(m, todo, MIG_DST);
+    if (mig_late(ev, MIG_DST, QAPI_CONT)) {
+        mig_go(m, MIG_RECONCILE);
+    } else if (mig_heard(ev, MIG_DST, QAPI_CONT)) {
+        if (!ev->u.reply.refused) {
+            m->side[MIG_DST].run = QAPI_RUN_RUNNING;
+            if (m->dst_resume_ns == 0)
+                m->dst_resume_ns = m->now_ns;
+            tidy(m);
+            return;
+        }
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s",
+                 ev->u.reply.error_desc);
+        m->cont_refused = true;
+        m->handed_over = false;
+        m->side[MIG_DST].fresh = false;
+        mig_go(m, m->was_postcopy ? MIG_RECONCILE : MIG_ROLLBACK);
+    }
+}
+
+static void finished(struct mig *m)
+{
+    m->outcome = OUTCOME_COMPLETED;
+    m->code = QF_E_OK;
+    if (!m->has_reason || m->outcome == OUTCOME_COMPLETED)
+        (void)snprintf(m->reason, sizeof(m->reason), "%s",
+                       m->guest_ran
+                           ? "the guest runs on the destination"
+                           : "the guest is on the destination, stopped as it was found");
+    mig_go(m, MIG_DONE);
+}
+
+static void quit_source(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    mig_wake_in(m, SLOW_POLL_MS);
+    if (m->side[MIG_SRC].link != MIG_LINK_UP || mig_is_past(m, m->stage_ns, QUIT_MS) ||
+        (mig_heard(ev, MIG_SRC, QAPI_QUIT) && ev->u.reply.refused)) {
+        if (m->side[MIG_SRC].link == MIG_LINK_UP)
+            mig_warn(todo, "the source's QEMU was told to quit but has not gone");
+        finished(m);
+    }
+}
+
+void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (m->cancel_wanted) {
+        mig_warn(todo, "not cancelled: the destination has the whole guest, it is being %s",
+                 m->stage == VERIFY ? "continued there" : "tidied up after");
+        m->cancel_wanted = false;
+    }
+    if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
+        ev->u.qmp.kind == QAPI_EVENT_RESUME && m->dst_resume_ns == 0)
+        m->dst_resume_ns = m->now_ns;
+    if (ev->kind == MIG_EV_DOWN && m->stage <= CONT) {
+        mig_go(m, MIG_RECONCILE);
+        return;
+    }
+    if (m->stage == VERIFY)
+        verify(m, ev, todo);
+    else if (m->stage == CONT)
+        hear_cont(m, ev, todo);
+    if (m->going || m->stage < TIDY)
+        return;
+    if (m->stage == TIDY) {
+        mig_wake_in(m, SLOW_POLL_MS);
+        if (recipe_run(m, ev, todo) == RECIPE_RUNNING)
+            return;
+        if (m->spec.quit_source && m->side[MIG_SRC].link == MIG_LINK_UP) {
+            next_stage(m, QUIT_SOURCE);
+            if (!mig_act(m, todo, MIG_SRC, QAPI_QUIT))
+                finished(m);
+            return;
+        }
+        finished(m);
+        return;
+    }
+    quit_source(m, ev, todo);
+}

@@ -1,0 +1,303 @@
+/* PRECOPY: watch the passes, ask the policy, do what it decides.
+ *
+ * A sample (query-migrate) is taken at every pass event and, between passes, at times that adapt
+ * to how near the end is: a quarter of the time that what is left would take. Events are hints:
+ * every sample also carries the status, so a lost event delays nothing for long. */
+#include <stdio.h>
+
+#include "engine/base/units.h"
+#include "engine/mig_priv.h"
+
+enum {
+    SAMPLE_MIN_MS = 50,
+    SAMPLE_MAX_MS = 1000,
+    SAMPLE_FIRST_MS = 100 /* until a bandwidth is known */
+};
+
+static uint64_t next_sample_ms(const struct mig *m)
+{
+    const uint64_t left = policy_trend_time_left_ms(&m->policy_run.trend);
+    if (left == POLICY_UNKNOWN)
+        return SAMPLE_FIRST_MS;
+    const uint64_t ms = left / 4;
+    return ms < SAMPLE_MIN_MS ? SAMPLE_MIN_MS : ms > SAMPLE_MAX_MS ? SAMPLE_MAX_MS : ms;
+}
+
+static void ask_sample(struct mig *m, struct mig_todo *todo)
+{
+    if (mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE)) {
+        m->sample_again = true;
+        return;
+    }
+    m->sample_again = false;
+    (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_MIGRATE);
+}
+
+static void fill_sample(const struct mig *m, struct policy_sample *s)
+{
+    const struct qapi_migrate *q = &m->side[MIG_SRC].migrate;
+    *s = (struct policy_sample){
+        .t_ns = m->now_ns,
+        .elapsed_ns = m->now_ns - m->migrate_ns,
+        .started = true,
+        .guest_stopped = mig_src_stopped(m),
+        .postcopy = m->postcopy_asked,
+        .pass = q->dirty_sync_count,
+        .total_bytes = q->total_bytes,
+        .remaining_bytes = q->remaining_bytes,
+        .transferred_bytes = q->transferred_bytes,
+        .walked_bytes = q->walked_bytes,
+        .dirty_bytes_per_s = qf_mul_sat(q->dirty_pages_per_s, q->page_bytes),
+        .bandwidth_bytes_per_s = q->bandwidth_bytes_per_s,
+        .expected_downtime_ms = q->expected_downtime_ms,
+        .downtime_limit_ms = m->downtime_limit_ms,
+        .throttle_percent = q->throttle_percent,
+    };
+}
+
+/* ---- what a decision does ---- */
+
+static void set_one(struct mig *m,
+                    struct mig_todo *todo,
+                    enum qapi_param which,
+                    uint64_t value)
+{
+    struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
+    cmd.u.params.has = 1U << (unsigned)which;
+    cmd.u.params.value[which] = value;
+    m->side[MIG_SRC].params_changed |= cmd.u.params.has;
+    (void)mig_ask(m, todo, MIG_SRC, &cmd);
+}
+
+static void let_throttle_loose(struct mig *m, struct mig_todo *todo)
+{
+    struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
+    struct qapi_params *p = &cmd.u.params;
+    p->has = 1U << QAPI_PARAM_CPU_THROTTLE_INITIAL |
+             1U << QAPI_PARAM_CPU_THROTTLE_INCREMENT | 1U << QAPI_PARAM_MAX_CPU_THROTTLE;
+    p->value[QAPI_PARAM_CPU_THROTTLE_INITIAL] = m->policy.throttle_initial_percent;
+    p->value[QAPI_PARAM_CPU_THROTTLE_INCREMENT] = m->policy.throttle_increment_percent;
+    p->value[QAPI_PARAM_MAX_CPU_THROTTLE] = m->policy.throttle_max_percent;
+    p->has &= m->side[MIG_SRC].params_found.has;
+    m->side[MIG_SRC].params_changed |= p->has;
+    m->throttling = true;
+    (void)mig_ask(m, todo, MIG_SRC, &cmd);
+}
+
+static void carry_out(struct mig *m, const struct policy_decision *d, struct mig_todo *todo)
+{
+    switch (d->action) {
+    case POLICY_WAIT:
+        break;
+    case POLICY_SET_DOWNTIME:
+        m->downtime_limit_ms = d->value;
+        set_one(m, todo, QAPI_PARAM_DOWNTIME_LIMIT, d->value);
+        break;
+    case POLICY_SET_BANDWIDTH:
+        set_one(m, todo, QAPI_PARAM_MAX_BANDWIDTH, d->value);
+        break;
+    case POLICY_THROTTLE:
+        let_throttle_loose(m, todo);
+        break;
+    case POLICY_POSTCOPY:
+        m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
+        if (!m->postcopy_asked)
+            policy_refused(&m->policy_run, POLICY_POSTCOPY);
+        break;
+    case POLICY_PAUSE:
+        m->guest_paused = true;
+        (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+        break;
+    case POLICY_ABORT:
+        mig_fail(m, OUTCOME_ABORTED, QF_E_GAVE_UP, "%s", d->because);
+        mig_go(m, MIG_ROLLBACK);
+        break;
+    }
+}
+
+static void take_sample(struct mig *m, struct mig_todo *todo)
+{
+    struct policy_sample s;
+    struct policy_decision d;
+    fill_sample(m, &s);
+    mig_record(todo, RECORD_SAMPLE)->u.sample = s;
+    policy_decide(&m->policy, &m->policy_run, &s, &d);
+    if (d.action != POLICY_WAIT || d.new_pass)
+        mig_record(todo, RECORD_DECISION)->u.decision = d;
+    mig_wake_at(m, d.wake_ns);
+    mig_wake_in(m, next_sample_ms(m));
+    carry_out(m, &d, todo);
+}
+
+/* ---- events ---- */
+
+/* What the source's status says of the phase. True: it is not precopy any more. */
+static bool follow_status(struct mig *m)
+{
+    switch (m->side[MIG_SRC].migrate.status) {
+    case QAPI_MIG_PRE_SWITCHOVER:
+    case QAPI_MIG_DEVICE:
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+    case QAPI_MIG_COMPLETED:
+        mig_go(m, MIG_SWITCHOVER);
+        return true;
+    case QAPI_MIG_FAILING:
+    case QAPI_MIG_FAILED:
+        mig_fail_desc(m, "the source's QEMU reports a failed migration");
+        mig_go(m, MIG_ROLLBACK);
+        return true;
+    case QAPI_MIG_CANCELLING:
+    case QAPI_MIG_CANCELLED:
+        mig_fail(m, OUTCOME_FAILED, QF_E_GAVE_UP, "%s",
+                 m->side[MIG_SRC].shutdown_seen ? "the source's QEMU is being shut down"
+                                                : "another client cancelled the migration");
+        mig_go(m, MIG_ROLLBACK);
+        return true;
+    case QAPI_MIG_UNKNOWN:
+    case QAPI_MIG_NONE:
+    case QAPI_MIG_SETUP:
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_ACTIVE:
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
+    case QAPI_MIG_COLO:
+        break;
+    }
+    return false;
+}
+
+/* The guest, or somebody else, does something to it on the way. What it means for the end: a
+ * guest that was stopped by another hand, by an I/O error or by its own panic is not continued on
+ * the destination; QEMU carries that state over. */
+static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC) {
+        switch (ev->u.qmp.kind) {
+        case QAPI_EVENT_STOP:
+            if (!m->guest_paused) /* or the switch itself: the state tells */
+                (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_STATUS);
+            if (m->guest_paused && m->src_stop_ns == 0)
+                m->src_stop_ns = m->now_ns;
+            break;
+        case QAPI_EVENT_RESUME:
+            m->guest_ran = true;
+            m->guest_paused = false;
+            m->src_stop_ns = 0;
+            break;
+        case QAPI_EVENT_SHUTDOWN:
+            mig_warn(todo, "the source's QEMU is being shut down (%s)", ev->u.qmp.reason);
+            break;
+        case QAPI_EVENT_RESET:
+            mig_warn(todo, "the guest was reset (%s); the migration goes on",
+                     ev->u.qmp.reason);
+            break;
+        case QAPI_EVENT_GUEST_PANICKED:
+            mig_warn(todo, "the guest panicked; the migration goes on");
+            break;
+        case QAPI_EVENT_BLOCK_IO_ERROR:
+            mig_warn(todo,
+                     "a disk of the guest reports an I/O error; the migration goes on");
+            break;
+        case QAPI_EVENT_SUSPEND:
+        case QAPI_EVENT_SUSPEND_DISK:
+            mig_warn(todo, "the guest suspended itself; the migration goes on");
+            break;
+        case QAPI_EVENT_OTHER:
+        case QAPI_EVENT_MIGRATION:
+        case QAPI_EVENT_MIGRATION_PASS:
+        case QAPI_EVENT_WAKEUP:
+            break;
+        }
+    }
+    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_STATUS) && !ev->u.reply.refused &&
+        !m->guest_paused) {
+        switch (ev->u.reply.u.run) {
+        case QAPI_RUN_PAUSED:
+        case QAPI_RUN_IO_ERROR:
+        case QAPI_RUN_GUEST_PANICKED:
+        case QAPI_RUN_WATCHDOG:
+        case QAPI_RUN_INTERNAL_ERROR:
+        case QAPI_RUN_SHUTDOWN:
+            if (m->guest_ran)
+                mig_warn(todo,
+                         "the guest was stopped on the source (%s), not by qferry: it will "
+                         "stay stopped on the destination",
+                         qapi_run_name(ev->u.reply.u.run));
+            m->guest_ran = false;
+            break;
+        case QAPI_RUN_RUNNING:
+            m->guest_ran = true;
+            break;
+        case QAPI_RUN_UNKNOWN:
+        case QAPI_RUN_DEBUG:
+        case QAPI_RUN_INMIGRATE:
+        case QAPI_RUN_POSTMIGRATE:
+        case QAPI_RUN_PRELAUNCH:
+        case QAPI_RUN_FINISH_MIGRATE:
+        case QAPI_RUN_RESTORE_VM:
+        case QAPI_RUN_SAVE_VM:
+        case QAPI_RUN_SUSPENDED:
+        case QAPI_RUN_COLO:
+            break;
+        }
+    }
+}
+
+static void hear_refusal(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (ev->kind != MIG_EV_REPLY || ev->side != MIG_SRC || !ev->u.reply.refused)
+        return;
+    const struct qapi_reply *r = &ev->u.reply;
+    mig_warn(todo, "source: %s: %s", qapi_command_name(r->command), r->error_desc);
+    if (r->command == QAPI_MIGRATE_START_POSTCOPY) {
+        m->postcopy_asked = false;
+        policy_refused(&m->policy_run, POLICY_POSTCOPY);
+    } else if (r->command == QAPI_STOP) {
+        m->guest_paused = false;
+        policy_refused(&m->policy_run, POLICY_PAUSE);
+    }
+}
+
+/* A cancel is carried out unless post-copy was asked for: then QEMU 7.2 would destroy the guest if
+ * it crossed the switch (rule 5), and pre-switchover, where it is safe again, is near. */
+static bool follow_cancel(struct mig *m)
+{
+    if (!m->cancel_wanted || m->postcopy_asked)
+        return false;
+    mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled by the user");
+    mig_go(m, MIG_ROLLBACK);
+    return true;
+}
+
+void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (ev->kind == MIG_EV_DOWN) {
+        mig_go(m, MIG_RECONCILE);
+        return;
+    }
+    hear_refusal(m, ev, todo);
+    follow_guest(m, ev, todo);
+    if (follow_status(m) || follow_cancel(m))
+        return;
+    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && !ev->u.reply.refused &&
+        m->side[MIG_SRC].migrate.has_ram) {
+        take_sample(m, todo);
+        if (m->going)
+            return;
+        if (m->sample_again)
+            ask_sample(m, todo);
+        return;
+    }
+    if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
+        ev->u.qmp.kind == QAPI_EVENT_SHUTDOWN)
+        mig_warn(todo, "the destination's QEMU is being shut down (%s)", ev->u.qmp.reason);
+    if (ev->kind == MIG_EV_ENTER || ev->kind == MIG_EV_TIMER ||
+        (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC &&
+         ev->u.qmp.kind == QAPI_EVENT_MIGRATION_PASS))
+        ask_sample(m, todo);
+    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE)) /* setup: no counters yet */
+        mig_wake_in(m, SAMPLE_FIRST_MS);
+    mig_wake_in(m, SAMPLE_MAX_MS);
+}

@@ -1,0 +1,265 @@
+/* ROLLBACK: before the line of no return: the source gets its guest back, the destination can
+ * never run it, and what was changed is put back.
+ *
+ *   END     make the source's migration end: migrate_cancel, and yank if that hangs
+ *   GATE    wait until QEMU has cleaned up: touching capabilities or migrating again before
+ *           query-yank lists no migration can crash the source with the guest in it (rule 6)
+ *   GUEST   does the guest run as it ran? Otherwise: the destination quits first, then cont
+ *   PUT     settings back, the destination quit if so wished
+ *   CHECK   one last look: the exit status is a promise
+ *
+ * A cancel that crosses the completion: whatever QEMU decided is followed (FINISH). */
+#include <stdio.h>
+
+#include "engine/mig_priv.h"
+
+enum { END, GATE, GUEST, PUT, CHECK };
+
+enum {
+    POLL_MS = 50,
+    GATE_POLL_MS = 10,
+    CANCEL_MS = 10 * 1000, /* then yank */
+    END_MS = 120 * 1000,
+    GATE_MS = 60 * 1000,
+    QUIT_MS = 15 * 1000,
+    GUEST_MS = 60 * 1000
+};
+
+static void next_stage(struct mig *m, unsigned stage)
+{
+    m->stage = stage;
+    m->stage_ns = m->now_ns;
+    m->side[MIG_SRC].fresh = false;
+}
+
+static void hold(struct mig *m, const char *why)
+{
+    char was[RECORD_TEXT_MAX];
+    (void)snprintf(was, sizeof(was), "%s", m->has_reason ? m->reason : "rolling back");
+    m->has_reason = false;
+    mig_fail(m, OUTCOME_LOST, QF_E_HELD, "%s; %s", was, why);
+    mig_go(m, MIG_HELD);
+}
+
+/* Both sides' facts, as far as they answer. True when they are there. */
+static bool know_both(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    bool known = true;
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        struct mig_side *s = &m->side[i];
+        if (s->link != MIG_LINK_UP || s->silent)
+            continue;
+        if (ev->kind == MIG_EV_TIMER)
+            s->fresh = false;
+        if (!s->fresh) {
+            mig_look(m, todo, (enum mig_side_id)i);
+            known = false;
+        }
+    }
+    return known;
+}
+
+/* A cancel that does not get through: in-band commands hang while the main loop is stuck in a
+ * write; out of band, yank breaks the connection and the migration with it. Also the way out of
+ * multifd's endless `cancelling` (lab, 5). The facts may be as old as the hang. */
+static void break_loose(struct mig *m, struct mig_todo *todo)
+{
+    if (m->yank_sent || !mig_is_past(m, m->stage_ns, CANCEL_MS))
+        return;
+    m->yank_sent = true;
+    (void)mig_act(m, todo, MIG_SRC, QAPI_YANK);
+}
+
+static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
+{
+    if (mig_is_past(m, m->stage_ns, END_MS)) {
+        hold(m, "the source's migration does not end");
+        return;
+    }
+    switch (v->stage) {
+    case STAGE_COPYING:
+    case STAGE_AT_SWITCH:
+    case STAGE_SWITCHING:
+    case STAGE_UNWINDING:
+        if ((v->may & MAY_CANCEL) && !m->cancel_sent)
+            m->cancel_sent = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_CANCEL);
+        return;
+    case STAGE_IDLE:
+    case STAGE_STOPPED:
+        next_stage(m, GATE);
+        return;
+    case STAGE_LOADED:
+    case STAGE_MOVED:
+        if (m->cont_refused) /* the source is completed: nothing to end */
+            next_stage(m, GATE);
+        else
+            mig_go(m, MIG_FINISH);
+        return;
+    case STAGE_POSTCOPY:
+    case STAGE_BROKEN:
+    case STAGE_LOST:
+    case STAGE_CONFLICT:
+        mig_go(m, MIG_RECONCILE);
+        return;
+    }
+}
+
+static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_YANK)) {
+        /* A QEMU without query-yank (before 6.0) has no such instances. */
+        if (ev->u.reply.refused || !ev->u.reply.u.yank_migration) {
+            next_stage(m, GUEST);
+            return;
+        }
+    }
+    if (mig_is_past(m, m->stage_ns, GATE_MS)) {
+        hold(
+            m,
+            "the source's QEMU does not clean up after the migration: its settings were left "
+            "alone");
+        return;
+    }
+    mig_wake_in(m, GATE_POLL_MS);
+    if (ev->kind != MIG_EV_REPLY && !mig_is_asked(m, MIG_SRC, QAPI_QUERY_YANK))
+        (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_YANK);
+}
+
+/* Tell the destination to go, once. True when it is gone, or will not. */
+static bool quit_destination(struct mig *m, struct mig_todo *todo)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    if (dst->link != MIG_LINK_UP)
+        return true;
+    if (mig_is_asked(m, MIG_DST, QAPI_QUIT) || dst->shutdown_seen)
+        return mig_is_past(m, m->stage_ns, QUIT_MS);
+    return !mig_act(m, todo, MIG_DST, QAPI_QUIT);
+}
+
+static bool is_back(const struct mig *m)
+{
+    const enum qapi_run_state run = m->side[MIG_SRC].run;
+    if (!m->guest_ran)
+        return run != QAPI_RUN_FINISH_MIGRATE;
+    return run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED;
+}
+
+/* The guest stopped for a reason of its own, or by another hand: not ours to continue. */
+static bool is_others_stop(const struct mig *m)
+{
+    switch (m->side[MIG_SRC].run) {
+    case QAPI_RUN_IO_ERROR:
+    case QAPI_RUN_GUEST_PANICKED:
+    case QAPI_RUN_WATCHDOG:
+    case QAPI_RUN_INTERNAL_ERROR:
+    case QAPI_RUN_SHUTDOWN:
+        return true;
+    case QAPI_RUN_UNKNOWN:
+    case QAPI_RUN_DEBUG:
+    case QAPI_RUN_INMIGRATE:
+    case QAPI_RUN_PAUSED:
+    case QAPI_RUN_POSTMIGRATE:
+    case QAPI_RUN_PRELAUNCH:
+    case QAPI_RUN_FINISH_MIGRATE:
+    case QAPI_RUN_RESTORE_VM:
+    case QAPI_RUN_RUNNING:
+    case QAPI_RUN_SAVE_VM:
+    case QAPI_RUN_SUSPENDED:
+    case QAPI_RUN_COLO:
+        break;
+    }
+    return false;
+}
+
+static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
+{
+    /* A destination that holds a whole stopped copy must not be left to be continued by mistake. */
+    const struct mig_side *dst = &m->side[MIG_DST];
+    const bool danger = dst->link == MIG_LINK_UP && m->incoming_asked &&
+                        dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
+    if (danger) {
+        if (quit_destination(m, todo))
+            hold(m, "the destination holds a copy of the guest and does not quit");
+        return;
+    }
+    if (is_back(m) || is_others_stop(m)) {
+        configure_unwind(m);
+        next_stage(m, PUT);
+        return;
+    }
+    if (mig_is_past(m, m->stage_ns, GUEST_MS)) {
+        hold(
+            m,
+            "the guest does not run on the source again: look at the source, and continue it "
+            "there once the destination is gone");
+        return;
+    }
+    if (mig_is_asked(m, MIG_SRC, QAPI_CONT))
+        return;
+    if (v->may & MAY_CONT_SRC)
+        (void)mig_act(m, todo, MIG_SRC, QAPI_CONT);
+    else if (v->may & MAY_QUIT_DST)
+        (void)quit_destination(m, todo);
+}
+
+static void do_put(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (recipe_run(m, ev, todo) == RECIPE_RUNNING)
+        return;
+    if (m->spec.quit_destination && !quit_destination(m, todo))
+        return;
+    next_stage(m, CHECK);
+}
+
+static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
+{
+    if (is_back(m) && v->owner == OWNER_SRC) {
+        mig_go(m, MIG_FAILED);
+        return;
+    }
+    if (is_others_stop(m) && v->owner == OWNER_SRC) {
+        mig_warn(todo, "the guest on the source is %s, by itself or by another hand",
+                 qapi_run_name(m->side[MIG_SRC].run));
+        mig_go(m, MIG_FAILED);
+        return;
+    }
+    if (mig_is_past(m, m->stage_ns, GUEST_MS))
+        hold(m, v->why);
+}
+
+void phase_rollback(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    struct owner_view v;
+    if (ev->kind == MIG_EV_ENTER) {
+        m->cancel_wanted = false;
+        m->side[MIG_SRC].fresh = false;
+        m->side[MIG_DST].fresh = false;
+    }
+    /* A lost monitor is opened again, to learn whether its QEMU is dead or only not to be seen. */
+    if ((ev->kind == MIG_EV_DOWN && !m->side[ev->side].gone) ||
+        m->side[MIG_SRC].link != MIG_LINK_UP) {
+        mig_go(m, MIG_RECONCILE);
+        return;
+    }
+    mig_wake_in(m, POLL_MS);
+    if (m->stage == GATE) {
+        do_gate(m, ev, todo);
+        return;
+    }
+    if (m->stage == PUT) {
+        do_put(m, ev, todo);
+        if (m->stage == PUT || m->going)
+            return;
+    }
+    if (m->stage == END)
+        break_loose(m, todo);
+    if (!know_both(m, ev, todo))
+        return;
+    mig_view(m, &v);
+    if (m->stage == END)
+        do_end(m, &v, todo);
+    else if (m->stage == GUEST)
+        do_guest(m, &v, todo);
+    else if (m->stage == CHECK)
+        do_check(m, &v, todo);
+}

@@ -1,0 +1,68 @@
+/* START: the last question to the policy before memory moves, then `migrate`.
+ *
+ * MIGRATION `setup` may arrive before the reply to `migrate` (seen): the reply alone moves on,
+ * the status is a fact by then. */
+#include <stdio.h>
+
+#include "engine/mig_priv.h"
+
+static void send_migrate(struct mig *m, struct mig_todo *todo)
+{
+    m->started = true;
+    m->migrate_ns = m->now_ns;
+    mig_note(todo, "migrate to %s", m->migrate_uri);
+    if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE)) {
+        mig_fail(m, OUTCOME_FAILED, QF_E_INTERNAL, "migrate is not allowed now");
+        mig_go(m, MIG_ROLLBACK);
+    }
+}
+
+/* `stop-and-copy` stops the guest first. A guest that does not run needs no stop. */
+static void ask_policy(struct mig *m, struct mig_todo *todo)
+{
+    const struct policy_sample s = {.t_ns = m->now_ns, .guest_stopped = !m->guest_ran};
+    struct policy_decision d;
+    policy_decide(&m->policy, &m->policy_run, &s, &d);
+    if (d.action != POLICY_PAUSE || !m->guest_ran) {
+        send_migrate(m, todo);
+        return;
+    }
+    mig_record(todo, RECORD_DECISION)->u.decision = d;
+    m->guest_paused = true;
+    m->paused_at_start = true;
+    (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+}
+
+void phase_start(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (ev->kind == MIG_EV_DOWN) {
+        mig_fail(m, OUTCOME_FAILED, QF_E_LOST, "%s: %s", mig_side_name(ev->side),
+                 ev->u.down.err.text);
+        mig_go(m, m->started ? MIG_RECONCILE : MIG_ROLLBACK);
+    } else if (m->cancel_wanted) {
+        mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled by the user");
+        mig_go(m, MIG_ROLLBACK);
+    } else if (ev->kind == MIG_EV_ENTER) {
+        ask_policy(m, todo);
+    } else if (mig_late(ev, MIG_SRC, QAPI_MIGRATE)) {
+        mig_go(m, MIG_RECONCILE);
+    } else if (mig_late(ev, MIG_SRC, QAPI_STOP)) {
+        mig_fail(m, OUTCOME_FAILED, QF_E_TIMEOUT, "the source does not answer stop");
+        mig_go(m, MIG_ROLLBACK);
+    } else if (mig_heard(ev, MIG_SRC, QAPI_STOP)) {
+        if (!ev->u.reply.refused) {
+            send_migrate(m, todo);
+            return;
+        }
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "source: stop: %s", ev->u.reply.error_desc);
+        mig_go(m, MIG_ROLLBACK);
+    } else if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE)) {
+        if (!ev->u.reply.refused) {
+            mig_go(m, MIG_PRECOPY);
+            return;
+        }
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "source: migrate: %s",
+                 ev->u.reply.error_desc);
+        mig_go(m, MIG_ROLLBACK);
+    }
+}

@@ -1,0 +1,92 @@
+/* Records: what a migration says about itself. The engine's core fills them, engine/journal.c
+ * writes them as JSON lines, qferry prints them as text. Fixed size, no pointers to anything
+ * that can go away. Pure data. */
+#ifndef QF_ENGINE_RECORD_H
+#define QF_ENGINE_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/err.h"
+#include "policy/policy.h"
+
+enum {
+    RECORD_TEXT_MAX = QF_ERR_TEXT,
+    RECORD_VALUE_MAX = 128 /* a compared value in a check */
+};
+
+/* Verdict of one preflight check. */
+enum check_verdict { CHECK_OK, CHECK_WARNING, CHECK_REFUSED, CHECK_SKIPPED };
+
+/* Outcome, its name in the result line. */
+#define RECORD_OUTCOMES(X)                                                               \
+    X(COMPLETED, "completed")                                                            \
+    X(ABORTED, "aborted") /* given up by the policy, or by the guest (it powered off) */ \
+    X(CANCELLED, "cancelled")                                                            \
+    X(FAILED, "failed")                                                                  \
+    X(REFUSED, "refused")                                                                \
+    X(LOST, "lost") /* a person must look */
+
+enum record_outcome {
+#define RECORD_OUTCOME_ENUM(id, name) OUTCOME_##id,
+    RECORD_OUTCOMES(RECORD_OUTCOME_ENUM)
+#undef RECORD_OUTCOME_ENUM
+};
+
+enum record_place { PLACE_UNKNOWN, PLACE_SOURCE, PLACE_DESTINATION, PLACE_NONE };
+
+enum record_mode { MODE_PRECOPY, MODE_POSTCOPY, MODE_STOP_AND_COPY };
+
+struct record_check {
+    const char *name; /* static */
+    enum check_verdict verdict;
+    char message[RECORD_TEXT_MAX];
+    char source[RECORD_VALUE_MAX]; /* "" when nothing was compared */
+    char destination[RECORD_VALUE_MAX];
+};
+
+struct record_result {
+    enum record_outcome outcome;
+    enum record_place running_on;
+    enum qf_code code; /* its exit status is the process's */
+    char reason[RECORD_TEXT_MAX];
+    enum record_mode mode;
+    uint64_t total_ms;    /* POLICY_UNKNOWN where it was not seen; likewise below */
+    uint64_t downtime_ms; /* QEMU's own */
+    uint64_t
+        blackout_ms; /* from the source's STOP to the destination's RESUME, as qferry saw */
+    uint64_t transferred_bytes;
+    uint64_t passes;
+};
+
+enum record_kind {
+    RECORD_PHASE,
+    RECORD_CHECK,
+    RECORD_SAMPLE,
+    RECORD_DECISION,
+    RECORD_WARNING,
+    RECORD_NOTE, /* journal only */
+    RECORD_RESULT
+};
+
+struct record {
+    enum record_kind kind;
+    union {
+        struct {
+            const char *name;   /* of the machine's phase; static */
+            const char *public; /* as INTERFACE names it; static */
+        } phase;
+        struct record_check check;
+        struct policy_sample sample;
+        struct policy_decision decision;
+        char text[RECORD_TEXT_MAX]; /* WARNING, NOTE */
+        struct record_result result;
+    } u;
+};
+
+const char *record_outcome_name(enum record_outcome o);
+const char *record_place_name(enum record_place p);
+const char *record_mode_name(enum record_mode m);
+const char *record_verdict_name(enum check_verdict v);
+
+#endif

@@ -1,0 +1,207 @@
+#include "engine/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "policy/policy_json.h"
+
+void request_init(struct request *r)
+{
+    memset(r, 0, sizeof(*r));
+    r->spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
+    struct qf_err err;
+    if (policy_preset_load(policy_preset_name(0), &r->policy, &err) != 0)
+        abort(); /* a preset that does not load is a broken build; tests/unit loads them all */
+}
+
+static int set_side(char *dst, struct qmp_addr *addr, const char *text, struct qf_err *err)
+{
+    if (strlen(text) >= SPEC_TEXT_MAX)
+        return qf_fail(err, QF_E_USAGE, "the address is longer than %d characters",
+                       SPEC_TEXT_MAX - 1);
+    memcpy(dst, text, strlen(text) + 1);
+    return qmp_addr_parse(text, addr, err);
+}
+
+static bool is_same(const struct qmp_addr *a, const struct qmp_addr *b)
+{
+    if (a->kind != b->kind)
+        return false;
+    if (a->kind == QMP_ADDR_UNIX)
+        return strcmp(a->path, b->path) == 0;
+    return strcmp(a->host, b->host) == 0 && strcmp(a->port, b->port) == 0;
+}
+
+int request_sides(struct request *r,
+                  const char *source,
+                  const char *destination,
+                  struct qf_err *err)
+{
+    if (set_side(r->spec.source, &r->addr[MIG_SRC], source, err) != 0)
+        return qf_wrap(err, "source");
+    if (set_side(r->spec.destination, &r->addr[MIG_DST], destination, err) != 0)
+        return qf_wrap(err, "destination");
+    if (is_same(&r->addr[MIG_SRC], &r->addr[MIG_DST]))
+        return qf_fail(err, QF_E_USAGE, "source and destination are the same monitor: %s",
+                       source);
+    return 0;
+}
+
+/* ---- options ---- */
+
+static int set_bandwidth(struct request *r, const char *value, struct qf_err *err)
+{
+    if (strcmp(value, "hypervisor") == 0 || strcmp(value, "auto") == 0) {
+        r->spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
+        return 0;
+    }
+    uint64_t rate;
+    if (qf_parse_rate(value, &rate, err) != 0)
+        return qf_wrap(err, "--bandwidth");
+    if (rate == 0)
+        return qf_fail(err, QF_E_USAGE,
+                       "--bandwidth: '%s' would move nothing; write a rate, or "
+                       "hypervisor for what QEMU is set to",
+                       value);
+    r->spec.bandwidth_bytes_per_s = rate;
+    return 0;
+}
+
+static int parse_port(const char *text, size_t len, uint16_t *port)
+{
+    unsigned long v = 0;
+    if (len == 0 || len > 5)
+        return -1;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return -1;
+        v = v * 10 + (unsigned long)(text[i] - '0');
+    }
+    if (v == 0 || v > 65535)
+        return -1;
+    *port = (uint16_t)v;
+    return 0;
+}
+
+static int set_port(struct request *r, const char *value, struct qf_err *err)
+{
+    const char *dash = strchr(value, '-');
+    const size_t n = dash ? (size_t)(dash - value) : strlen(value);
+    uint16_t first;
+    uint16_t last;
+    if (parse_port(value, n, &first) != 0 ||
+        parse_port(dash ? dash + 1 : value, dash ? strlen(dash + 1) : n, &last) != 0 ||
+        last < first)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--port: '%s' is not a port; write 49152, or 49152-49215 for a range", value);
+    r->spec.port_first = first;
+    r->spec.port_last = last;
+    return 0;
+}
+
+static int set_unsafe(struct request *r, const char *value, struct qf_err *err)
+{
+    const char *at = value;
+    for (;;) {
+        const char *comma = strchr(at, ',');
+        const size_t n = comma ? (size_t)(comma - at) : strlen(at);
+        char name[64];
+        (void)snprintf(name, sizeof(name), "%.*s",
+                       (int)(n < sizeof(name) ? n : sizeof(name) - 1), at);
+        const int check = spec_check_waivable(name);
+        if (check < 0)
+            return qf_fail(err, QF_E_USAGE,
+                           "--unsafe: '%s' is not a check that can be waived; these are: "
+                           "machine-type, memory-size, cpus, cpu-type, pci-devices, uuid",
+                           name);
+        r->spec.unsafe |= 1U << (unsigned)check;
+        if (!comma)
+            return 0;
+        at = comma + 1;
+    }
+}
+
+/* What ends up in a URI that QEMU parses must not be able to say more than an address. */
+static int set_address(struct request *r, const char *value, struct qf_err *err)
+{
+    static const char fine[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+        ".-_:%";
+    size_t n = strlen(value);
+    if (n >= 2 && value[0] == '[' && value[n - 1] == ']') {
+        value++;
+        n -= 2;
+    }
+    if (n == 0 || n >= SPEC_TEXT_MAX || strspn(value, fine) < n)
+        return qf_fail(err, QF_E_USAGE,
+                       "--destination-address: '%s' is not an address or a host name",
+                       value);
+    memcpy(r->spec.address, value, n);
+    r->spec.address[n] = '\0';
+    r->has_address = true;
+    return 0;
+}
+
+static int add_set(struct request *r, const char *value, struct qf_err *err)
+{
+    if (r->n_sets == REQUEST_SETS_MAX)
+        return qf_fail(err, QF_E_USAGE, "--set: more than %d of them; write a policy file",
+                       REQUEST_SETS_MAX);
+    r->sets[r->n_sets++] = value;
+    return 0;
+}
+
+int request_option(struct request *r,
+                   const char *name,
+                   const char *value,
+                   struct qf_err *err)
+{
+    if (strcmp(name, "policy") == 0)
+        return policy_preset_load(value, &r->policy, err) == 0 ? 0
+                                                               : qf_wrap(err, "--policy");
+    if (strcmp(name, "set") == 0 || strcmp(name, "max-downtime") == 0 ||
+        strcmp(name, "timeout") == 0)
+        return add_set(r, value, err);
+    if (strcmp(name, "destination-address") == 0)
+        return set_address(r, value, err);
+    if (strcmp(name, "port") == 0)
+        return set_port(r, value, err);
+    if (strcmp(name, "bandwidth") == 0)
+        return set_bandwidth(r, value, err);
+    if (strcmp(name, "unsafe") == 0)
+        return set_unsafe(r, value, err);
+    if (strcmp(name, "dry-run") == 0)
+        r->spec.dry_run = true;
+    else if (strcmp(name, "quit-source") == 0)
+        r->spec.quit_source = true;
+    else if (strcmp(name, "quit-destination") == 0)
+        r->spec.quit_destination = true;
+    else
+        return qf_fail(err, QF_E_USAGE, "unknown option --%s", name);
+    return 0;
+}
+
+int request_policy_text(
+    struct request *r, const char *origin, const char *text, size_t len, struct qf_err *err)
+{
+    return policy_load(origin, text, len, &r->policy, err);
+}
+
+int request_finish(struct request *r, struct qf_err *err)
+{
+    for (unsigned i = 0; i < r->n_sets; i++)
+        if (policy_set(&r->policy, r->sets[i], err) != 0)
+            return qf_wrap(err, "--set");
+    if (r->has_address)
+        return 0;
+    /* Where the destination's monitor is, its memory can go, too. */
+    if (r->addr[MIG_DST].kind == QMP_ADDR_TCP)
+        (void)snprintf(r->spec.address, sizeof(r->spec.address), "%s",
+                       r->addr[MIG_DST].host);
+    else
+        (void)snprintf(r->spec.address, sizeof(r->spec.address), "127.0.0.1");
+    return 0;
+}

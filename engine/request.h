@@ -1,0 +1,54 @@
+/* A request for a migration as people and programs write it: option names and texts in, a checked
+ * request out. The same names serve the command line and, later, the control socket. Data. */
+#ifndef QF_ENGINE_REQUEST_H
+#define QF_ENGINE_REQUEST_H
+
+#include <stdbool.h>
+
+#include "engine/base/err.h"
+#include "engine/mig_event.h"
+#include "engine/spec.h"
+#include "policy/policy.h"
+#include "qmp/addr.h"
+
+enum { REQUEST_SETS_MAX = 32 /* --set; one more is refused */ };
+
+struct request {
+    struct mig_spec spec;
+    struct policy policy;
+    struct qmp_addr addr[MIG_SIDES];
+    /* Private: applied by request_finish, after the policy is known. */
+    const char *sets[REQUEST_SETS_MAX];
+    unsigned n_sets;
+    bool has_address;
+};
+
+/* The default policy, the default of everything else. */
+void request_init(struct request *r);
+
+/* The two monitors. QF_E_USAGE: not an address, or both the same. */
+int request_sides(struct request *r,
+                  const char *source,
+                  const char *destination,
+                  struct qf_err *err);
+
+/* One option by its long name without dashes; value NULL for flags. Known: set, max-downtime,
+ * timeout, destination-address, port, bandwidth, unsafe, dry-run, quit-source,
+ * quit-destination, policy (a built-in's name). value must live until request_finish.
+ * QF_E_USAGE names the option and what was wrong with it. */
+int request_option(struct request *r,
+                   const char *name,
+                   const char *value,
+                   struct qf_err *err);
+
+/* A policy from the text of a file. */
+int request_policy_text(struct request *r,
+                        const char *origin,
+                        const char *text,
+                        size_t len,
+                        struct qf_err *err);
+
+/* Everything was given: apply the overrides to the policy, fill in what follows from the rest. */
+int request_finish(struct request *r, struct qf_err *err);
+
+#endif

@@ -1,0 +1,251 @@
+#include "engine/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qmp/client.h"
+#include "qmp/qapi_json.h"
+
+/* ---- lines ---- */
+
+/* Steals line. */
+static void emit(struct session *s, json_t *line, const struct record *record)
+{
+    char *text = line ? journal_dump(line) : NULL;
+    if (text)
+        s->ops->on_line(s, text, record, s->arg);
+    else
+        s->out_of_memory = true;
+    free(text);
+    json_decref(line);
+}
+
+static const char *side_name(enum mig_side_id side)
+{
+    return mig_side_name(side);
+}
+
+static json_t *event_line(struct session *s, int64_t t_ns, const char *kind)
+{
+    json_t *o = journal_line(&s->clock, "event", t_ns);
+    (void)json_object_set_new(o, "kind", json_string(kind));
+    return o;
+}
+
+static json_t *side_line(
+    struct session *s, int64_t t_ns, const char *kind, enum mig_side_id side, json_t *qmp)
+{
+    json_t *o = event_line(s, t_ns, kind);
+    (void)json_object_set_new(o, "side", json_string(side_name(side)));
+    if (qmp)
+        (void)json_object_set(o, "qmp", qmp);
+    return o;
+}
+
+/* The command as it goes out, and with what secrets it had left out: none so far. */
+static json_t *command_json(const struct qapi_cmd *cmd)
+{
+    json_t *args = NULL;
+    if (qapi_encode(cmd, &args) != 0)
+        return NULL;
+    json_t *o = json_object();
+    (void)json_object_set_new(o, qapi_command_oob(cmd->command) ? "exec-oob" : "execute",
+                              json_string(qapi_command_name(cmd->command)));
+    if (args)
+        (void)json_object_set_new(o, "arguments", args);
+    return o;
+}
+
+static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
+{
+    static const char *const names[] = {
+        [MIG_DO_OPEN] = "open", [MIG_DO_SEND] = "send",     [MIG_DO_CLOSE] = "close",
+        [MIG_DO_SYNC] = "sync", [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
+    };
+    json_t *o = journal_line(&s->clock, d->kind == MIG_DO_END ? "end" : "do", t_ns);
+    if (d->kind != MIG_DO_END)
+        (void)json_object_set_new(o, "do", json_string(names[d->kind]));
+    if (d->kind == MIG_DO_OPEN || d->kind == MIG_DO_CLOSE || d->kind == MIG_DO_SEND)
+        (void)json_object_set_new(o, "side", json_string(side_name(d->side)));
+    if (d->kind == MIG_DO_SEND) {
+        (void)json_object_set_new(o, "id", json_integer((json_int_t)d->u.send.id));
+        (void)json_object_set_new(o, "qmp", command_json(&d->u.send.cmd));
+    }
+    emit(s, o, NULL);
+}
+
+static void step(struct session *s, const struct mig_event *ev)
+{
+    mig_step(&s->mig, ev, &s->todo);
+    for (unsigned i = 0; i < s->todo.n; i++) {
+        const struct mig_do *d = &s->todo.item[i];
+        if (d->kind == MIG_DO_RECORD)
+            emit(s, journal_record(&s->clock, ev->t_ns, &d->u.record, &s->mig),
+                 &d->u.record);
+        else
+            emit_do(s, d, ev->t_ns);
+    }
+}
+
+/* ---- events ---- */
+
+void session_init(struct session *s,
+                  const struct mig_spec *spec,
+                  const struct policy *policy,
+                  int64_t t_ns,
+                  int64_t wall_ms,
+                  const struct session_ops *ops,
+                  void *arg)
+{
+    mig_init(&s->mig, spec, policy);
+    s->todo.n = 0;
+    s->todo.wake_ns = INT64_MAX;
+    s->clock = (struct journal_clock){.t0_ns = t_ns, .wall_ms = wall_ms, .seq = 1};
+    s->ops = ops;
+    s->arg = arg;
+    s->out_of_memory = false;
+}
+
+void session_begin(struct session *s, int64_t t_ns)
+{
+    emit(s, journal_header(&s->clock, &s->mig.spec, &s->mig.policy), NULL);
+    emit(s, event_line(s, t_ns, "begin"), NULL);
+    step(s, &(struct mig_event){.kind = MIG_EV_BEGIN, .t_ns = t_ns});
+}
+
+void session_up(
+    struct session *s, int64_t t_ns, enum mig_side_id side, json_t *greeting, bool oob)
+{
+    json_t *o = side_line(s, t_ns, "up", side, greeting);
+    (void)json_object_set_new(o, "oob", json_boolean(oob));
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_UP, .t_ns = t_ns, .side = side};
+    ev.u.up.oob = oob;
+    ev.u.up.is_qemu = qapi_decode_greeting(greeting, &ev.u.up.version);
+    step(s, &ev);
+}
+
+void session_down(struct session *s,
+                  int64_t t_ns,
+                  enum mig_side_id side,
+                  const struct qf_err *why,
+                  bool gone)
+{
+    json_t *o = side_line(s, t_ns, "down", side, NULL);
+    (void)json_object_set_new(o, "code", json_integer((json_int_t)why->code));
+    json_t *text = json_string(why->text);
+    (void)json_object_set_new(o, "text", text ? text : json_string("(not UTF-8)"));
+    (void)json_object_set_new(o, "gone", json_boolean(gone));
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_DOWN, .t_ns = t_ns, .side = side};
+    ev.u.down.err = *why;
+    ev.u.down.gone = gone;
+    step(s, &ev);
+}
+
+void session_reply(
+    struct session *s, int64_t t_ns, enum mig_side_id side, uint64_t id, json_t *whole)
+{
+    json_t *o = side_line(s, t_ns, "reply", side, whole);
+    (void)json_object_set_new(o, "id", json_integer((json_int_t)id));
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_REPLY, .t_ns = t_ns, .side = side, .id = id};
+    enum qapi_command command;
+    if (mig_asked(&s->mig, side, id, &command))
+        qapi_decode_reply(command, whole, &ev.u.reply);
+    step(s, &ev);
+}
+
+void session_event(struct session *s, int64_t t_ns, enum mig_side_id side, json_t *whole)
+{
+    emit(s, side_line(s, t_ns, "qmp", side, whole), NULL);
+    struct mig_event ev = {.kind = MIG_EV_QMP, .t_ns = t_ns, .side = side};
+    qapi_decode_event(whole, &ev.u.qmp);
+    step(s, &ev);
+}
+
+void session_timer(struct session *s, int64_t t_ns)
+{
+    emit(s, event_line(s, t_ns, "timer"), NULL);
+    step(s, &(struct mig_event){.kind = MIG_EV_TIMER, .t_ns = t_ns});
+}
+
+void session_cancel(struct session *s, int64_t t_ns)
+{
+    emit(s, event_line(s, t_ns, "cancel"), NULL);
+    step(s, &(struct mig_event){.kind = MIG_EV_CANCEL, .t_ns = t_ns});
+}
+
+void session_synced(struct session *s, int64_t t_ns, bool failed)
+{
+    json_t *o = event_line(s, t_ns, "synced");
+    (void)json_object_set_new(o, "failed", json_boolean(failed));
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_SYNCED, .t_ns = t_ns};
+    ev.u.sync_failed = failed;
+    step(s, &ev);
+}
+
+bool session_is_over(const struct session *s)
+{
+    return s->mig.ended;
+}
+
+/* ---- from a journal ---- */
+
+static bool read_side(const json_t *line, enum mig_side_id *side)
+{
+    const char *name = json_string_value(json_object_get(line, "side"));
+    if (!name)
+        return false;
+    *side = strcmp(name, "source") == 0 ? MIG_SRC : MIG_DST;
+    return true;
+}
+
+static void feed_down(struct session *s,
+                      int64_t t_ns,
+                      enum mig_side_id side,
+                      const json_t *line)
+{
+    struct qf_err why = {.code = QF_E_LOST};
+    const json_int_t code = json_integer_value(json_object_get(line, "code"));
+    if (code > 0 && code <= QF_E_HELD)
+        why.code = (enum qf_code)code;
+    const char *text = json_string_value(json_object_get(line, "text"));
+    (void)snprintf(why.text, sizeof(why.text), "%s", text ? text : "");
+    session_down(s, t_ns, side, &why, json_is_true(json_object_get(line, "gone")));
+}
+
+int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
+{
+    const char *kind = json_string_value(json_object_get(line, "kind"));
+    const int64_t t_ns = json_integer_value(json_object_get(line, "t_ns"));
+    json_t *qmp = json_object_get(line, "qmp");
+    enum mig_side_id side = MIG_SRC;
+    const bool has_side = read_side(line, &side);
+    if (!kind || t_ns < s->mig.now_ns)
+        return qf_fail(err, QF_E_USAGE, "not an event of a journal");
+    if (strcmp(kind, "begin") == 0 && s->mig.phase == MIG_NEW)
+        session_begin(s, t_ns);
+    else if (s->mig.phase == MIG_NEW)
+        return qf_fail(err, QF_E_USAGE, "an event before the beginning");
+    else if (strcmp(kind, "timer") == 0)
+        session_timer(s, t_ns);
+    else if (strcmp(kind, "cancel") == 0)
+        session_cancel(s, t_ns);
+    else if (strcmp(kind, "synced") == 0)
+        session_synced(s, t_ns, json_is_true(json_object_get(line, "failed")));
+    else if (strcmp(kind, "down") == 0 && has_side)
+        feed_down(s, t_ns, side, line);
+    else if (strcmp(kind, "up") == 0 && has_side && qmp)
+        session_up(s, t_ns, side, qmp, json_is_true(json_object_get(line, "oob")));
+    else if (strcmp(kind, "qmp") == 0 && has_side && qmp)
+        session_event(s, t_ns, side, qmp);
+    else if (strcmp(kind, "reply") == 0 && has_side && qmp)
+        session_reply(s, t_ns, side,
+                      (uint64_t)json_integer_value(json_object_get(line, "id")), qmp);
+    else
+        return qf_fail(err, QF_E_USAGE, "an event of unknown kind '%s'", kind);
+    return 0;
+}

@@ -1,0 +1,59 @@
+/* One migration request: what to move, how to reach it, what to do afterwards. The policy is a
+ * thing of its own (policy/policy.h). Fixed size, so that the core can hold it. */
+#ifndef QF_ENGINE_SPEC_H
+#define QF_ENGINE_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { SPEC_TEXT_MAX = 256 };
+
+/* The preflight checks that `--unsafe` may turn into warnings, and those that it may not: a
+ * migration that QEMU cannot do at all, or that would be no migration, stays refused.
+ * id, name in records and options, may be waived. */
+#define SPEC_CHECKS(X)                               \
+    X(SOURCE_STATE, "source-state", false)           \
+    X(DESTINATION_STATE, "destination-state", false) \
+    X(UNDER_WAY, "under-way", false)                 \
+    X(BLOCKED, "blocked-reasons", false)             \
+    X(CAPABILITIES, "capabilities", false)           \
+    X(ARCHITECTURE, "architecture", false)           \
+    X(MACHINE_TYPE, "machine-type", true)            \
+    X(MEMORY, "memory-size", true)                   \
+    X(CPUS, "cpus", true)                            \
+    X(CPU_TYPE, "cpu-type", true)                    \
+    X(PCI_DEVICES, "pci-devices", true)              \
+    X(UUID, "uuid", true)                            \
+    X(POSTCOPY, "postcopy", false)
+
+enum spec_check {
+#define SPEC_CHECK_ENUM(id, name, waivable) SPEC_CHECK_##id,
+    SPEC_CHECKS(SPEC_CHECK_ENUM)
+#undef SPEC_CHECK_ENUM
+        SPEC_CHECK_COUNT
+};
+
+struct mig_spec {
+    char source
+        [SPEC_TEXT_MAX]; /* the monitors' addresses as given; for messages and the journal */
+    char destination[SPEC_TEXT_MAX];
+    char address[SPEC_TEXT_MAX]; /* where the destination listens: host name or address */
+    uint16_t port_first;         /* 0: QEMU picks a free one */
+    uint16_t port_last;
+    uint64_t
+        bandwidth_bytes_per_s; /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
+    uint32_t unsafe;           /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
+    bool dry_run;              /* preflight only: changes nothing */
+    bool quit_source;
+    bool quit_destination;
+};
+
+#define SPEC_BANDWIDTH_HYPERVISOR UINT64_MAX
+
+/* "machine-type", ...; static. */
+const char *spec_check_name(enum spec_check c);
+
+/* The check of that name that may be waived, or -1: unknown or not to be waived. */
+int spec_check_waivable(const char *name);
+
+#endif
