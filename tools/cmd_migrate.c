@@ -1,0 +1,315 @@
+/* qferry migrate, qferry preflight: options, signals, output; the rest is the engine's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/drive_uv.h"
+#include "engine/request.h"
+#include "tools/render.h"
+#include "tools/tool.h"
+
+static const char usage[] =
+    "usage: qferry %s SOURCE DESTINATION [options]\n"
+    "\n"
+    "%s\n"
+    "SOURCE and DESTINATION are QMP monitors: /run/vm.qmp, unix:/run/vm.qmp or tcp:HOST:PORT.\n"
+    "The destination's QEMU waits with -incoming defer (and better -S).\n"
+    "\n"
+    "  -p, --policy NAME|FILE      what to do when it does not converge (minimal-downtime)\n"
+    "      --set FIELD=VALUE       override one field of the policy; repeatable\n"
+    "      --max-downtime TIME     the same as --set downtime.max=TIME\n"
+    "      --timeout TIME          the same as --set timeout=TIME\n"
+    "      --bandwidth RATE        100Mbit, 125MiB; hypervisor (default): as QEMU is set\n"
+    "      --destination-address A where the destination listens for the memory stream\n"
+    "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
+    "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
+    "      --quit-source           after success, tell the source's QEMU to quit\n"
+    "      --quit-destination      after a failure, tell the destination's QEMU to quit\n"
+    "      --dry-run               the checks only: the same as preflight\n"
+    "      --json                  JSON lines on stdout\n"
+    "      --journal FILE          where the journal goes, or none\n"
+    "  -q, --quiet                 less output\n"
+    "  -v, --verbose               more output\n"
+    "\n"
+    "See qferry(1), qferry-policy(5), qferry-journal(5).\n";
+
+struct run {
+    struct request request;
+    struct drive drive;
+    struct render render;
+    uv_signal_t signal[2];
+    bool json;
+    bool quiet;
+    bool over;
+    struct record_result result;
+};
+
+/* ---- the engine's voice ---- */
+
+static void on_record(struct drive *d,
+                      const struct record *record,
+                      const char *line,
+                      void *arg)
+{
+    struct run *run = arg;
+    if (run->json) {
+        (void)fputs(line, stdout);
+        (void)fflush(stdout);
+        return;
+    }
+    render_record(&run->render, record, d->session.mig.now_ns);
+}
+
+static void on_journal_error(struct drive *d, const struct qf_err *err, void *arg)
+{
+    struct run *run = arg;
+    (void)d;
+    render_clear(&run->render);
+    (void)fprintf(stderr, "qferry: warning: %s\n", err->text);
+}
+
+static void on_end(struct drive *d, const struct record_result *result, void *arg)
+{
+    struct run *run = arg;
+    (void)d;
+    run->result = *result;
+    run->over = true;
+    for (unsigned i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&run->signal[i], NULL);
+}
+
+static const struct drive_ops drive_ops = {
+    .on_record = on_record,
+    .on_journal_error = on_journal_error,
+    .on_end = on_end,
+};
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct run *run = handle->data;
+    (void)signum;
+    drive_cancel(&run->drive);
+}
+
+/* ---- the journal's place ---- */
+
+static int make_dirs(char *path)
+{
+    for (char *p = path + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        const int rc = mkdir(path, 0700);
+        *p = '/';
+        if (rc != 0 && errno != EEXIST)
+            return -1;
+    }
+    return mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : -1;
+}
+
+static bool state_dir(char *buf, size_t size)
+{
+    const char *dir = getenv("STATE_DIRECTORY"); /* systemd.exec(5) */
+    const char *xdg = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    int n;
+    if (dir && dir[0] == '/')
+        n = snprintf(buf, size, "%s", dir);
+    else if (geteuid() == 0)
+        n = snprintf(buf, size, "/var/lib/qferry");
+    else if (xdg && xdg[0] == '/')
+        n = snprintf(buf, size, "%s/qferry", xdg);
+    else if (home && home[0] == '/')
+        n = snprintf(buf, size, "%s/.local/state/qferry", home);
+    else
+        return false;
+    return n > 0 && (size_t)n < size;
+}
+
+static int open_default_journal(void)
+{
+    char dir[512];
+    char path[640];
+    char stamp[32];
+    const time_t now = time(NULL);
+    struct tm tm;
+    if (!state_dir(dir, sizeof(dir)) || make_dirs(dir) != 0 || !gmtime_r(&now, &tm)) {
+        (void)fprintf(stderr,
+                      "qferry: warning: no journal: no state directory (%s); "
+                      "--journal FILE names another place\n",
+                      strerror(errno));
+        return -1;
+    }
+    (void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+    (void)snprintf(path, sizeof(path), "%s/%s-%ld.jsonl", dir, stamp, (long)getpid());
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        (void)fprintf(stderr, "qferry: warning: no journal: %s: %s\n", path,
+                      strerror(errno));
+    return fd;
+}
+
+/* -1: no journal. -2: the one that was asked for cannot be made (err). */
+static int open_journal(const char *path, struct qf_err *err)
+{
+    if (!path)
+        return open_default_journal();
+    if (strcmp(path, "none") == 0)
+        return -1;
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        (void)qf_fail(err, QF_E_USAGE, "--journal: %s: %s", path, strerror(errno));
+        return -2;
+    }
+    return fd;
+}
+
+/* ---- options ---- */
+
+static int load_policy(struct request *r, const char *value, struct qf_err *err)
+{
+    if (!strchr(value, '/') && !strchr(value, '.'))
+        return request_option(r, "policy", value, err);
+    size_t len;
+    char *text = tool_read_file(value, &len, err);
+    if (!text)
+        return qf_wrap(err, "--policy");
+    const int rc = request_policy_text(r, value, text, len, err);
+    free(text);
+    return rc;
+}
+
+/* "--max-downtime 300ms" is "--set downtime.max=300ms"; kept for the life of the process. */
+static const char *as_set(const char *field, const char *value)
+{
+    const size_t size = strlen(field) + strlen(value) + 2;
+    char *text = malloc(size);
+    if (text)
+        (void)snprintf(text, size, "%s=%s", field, value);
+    return text ? text : "no memory";
+}
+
+static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
+{
+    uv_loop_t loop;
+    static const int signals[2] = {SIGINT, SIGTERM};
+    int rc = uv_loop_init(&loop);
+    if (rc != 0)
+        return qf_fail(err, QF_E_INTERNAL, "event loop: %s", uv_strerror(rc));
+    rc = drive_start(&run->drive, &loop, &run->request.spec, &run->request.policy,
+                     run->request.addr, journal_fd, &drive_ops, run, err);
+    if (rc != 0)
+        return rc;
+    for (unsigned i = 0; i < 2; i++) {
+        (void)uv_signal_init(&loop, &run->signal[i]);
+        run->signal[i].data = run;
+        (void)uv_signal_start(&run->signal[i], on_signal, signals[i]);
+    }
+    run->render.t0_ns = (int64_t)uv_hrtime();
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&loop);
+    return run->over ? 0 : qf_fail(err, QF_E_INTERNAL, "the event loop ended early");
+}
+
+enum { OPT_JSON = 256, OPT_JOURNAL, OPT_MAX_DOWNTIME, OPT_TIMEOUT, OPT_ENGINE };
+
+static const struct option options[] = {
+    {"policy", required_argument, NULL, 'p'},
+    {"set", required_argument, NULL, OPT_ENGINE},
+    {"max-downtime", required_argument, NULL, OPT_MAX_DOWNTIME},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"bandwidth", required_argument, NULL, OPT_ENGINE},
+    {"destination-address", required_argument, NULL, OPT_ENGINE},
+    {"port", required_argument, NULL, OPT_ENGINE},
+    {"unsafe", required_argument, NULL, OPT_ENGINE},
+    {"quit-source", no_argument, NULL, OPT_ENGINE},
+    {"quit-destination", no_argument, NULL, OPT_ENGINE},
+    {"dry-run", no_argument, NULL, OPT_ENGINE},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"journal", required_argument, NULL, OPT_JOURNAL},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static void print_usage(const char *command)
+{
+    (void)printf(usage, command,
+                 strcmp(command, "preflight") == 0
+                     ? "Every check that a migration would make; changes nothing.\n"
+                     : "Move a running VM from one QEMU to another.\n");
+}
+
+int cmd_migrate(int argc, char **argv)
+{
+    const char *command = argv[0];
+    const char *journal = NULL;
+    struct qf_err err;
+    static struct run run; /* large; one per process */
+    int c;
+    int index = 0;
+    int rc = 0;
+    request_init(&run.request);
+    run.render = (struct render){.out = stdout, .err = stderr, .level = RENDER_NORMAL};
+    opterr = 0;
+    while (rc == 0 && (c = getopt_long(argc, argv, ":p:qvh", options, &index)) != -1) {
+        switch (c) {
+        case 'p':
+            rc = load_policy(&run.request, optarg, &err);
+            break;
+        case OPT_MAX_DOWNTIME:
+            rc = request_option(&run.request, "set", as_set("downtime.max", optarg), &err);
+            break;
+        case OPT_TIMEOUT:
+            rc = request_option(&run.request, "set", as_set("timeout", optarg), &err);
+            break;
+        case OPT_ENGINE:
+            rc = request_option(&run.request, options[index].name, optarg, &err);
+            break;
+        case OPT_JSON:
+            run.json = true;
+            break;
+        case OPT_JOURNAL:
+            journal = optarg;
+            break;
+        case 'q':
+            run.quiet = true;
+            run.render.level = RENDER_QUIET;
+            break;
+        case 'v':
+            run.render.level = RENDER_VERBOSE;
+            break;
+        case 'h':
+            print_usage(command);
+            return 0;
+        default:
+            return tool_bad_option(command, c, argv);
+        }
+    }
+    if (rc != 0)
+        return tool_fail(&err);
+    if (argc - optind != 2)
+        return tool_usage(
+            command, "%s takes two monitors, the source's and the destination's", command);
+    if (request_sides(&run.request, argv[optind], argv[optind + 1], &err) != 0 ||
+        request_finish(&run.request, &err) != 0)
+        return tool_fail(&err);
+    if (strcmp(command, "preflight") == 0)
+        run.request.spec.dry_run = true;
+    run.render.progress = !run.json && isatty(STDERR_FILENO);
+    const int fd = open_journal(journal, &err);
+    if (fd == -2)
+        return tool_fail(&err);
+    if (run_loop(&run, fd, &err) != 0)
+        return tool_fail(&err);
+    if (run.json && !run.quiet && qf_code_status(run.result.code) != 0)
+        (void)fprintf(stderr, "qferry: %s: %s\n", record_outcome_name(run.result.outcome),
+                      run.result.reason);
+    return qf_code_status(run.result.code);
+}

@@ -1,0 +1,146 @@
+#include "tools/render.h"
+
+#include <string.h>
+
+#include "engine/base/units.h"
+
+void render_clear(struct render *r)
+{
+    if (r->shown)
+        (void)fputs("\r\033[K", r->err);
+    r->shown = false;
+}
+
+static void begin(struct render *r, FILE *f, int64_t t_ns)
+{
+    const int64_t ms = (t_ns - r->t0_ns) / QF_NS_PER_MS;
+    render_clear(r);
+    (void)fprintf(f, "[%3lld.%03lld] %-10s ", (long long)(ms / 1000),
+                  (long long)(ms % 1000), r->phase ? r->phase : "");
+}
+
+static const char *rate(uint64_t bytes_per_s, char *buf, size_t size)
+{
+    const size_t n = strlen(qf_format_bytes(bytes_per_s, buf, size));
+    (void)snprintf(buf + n, size - n, "/s");
+    return buf;
+}
+
+static void show_sample(struct render *r, const struct policy_sample *s, int64_t t_ns)
+{
+    char left[32];
+    char speed[32];
+    char dirty[32];
+    (void)qf_format_bytes(s->remaining_bytes, left, sizeof(left));
+    (void)rate(s->bandwidth_bytes_per_s, speed, sizeof(speed));
+    (void)rate(s->dirty_bytes_per_s, dirty, sizeof(dirty));
+    const bool new_pass = s->pass != r->pass;
+    if (r->level >= (new_pass ? RENDER_NORMAL : RENDER_VERBOSE)) {
+        begin(r, r->out, t_ns);
+        (void)fprintf(r->out, "pass %llu: %s left, link %s, dirtied %s",
+                      (unsigned long long)s->pass, left, speed, dirty);
+        if (s->throttle_percent > 0)
+            (void)fprintf(r->out, ", throttled %u %%", s->throttle_percent);
+        (void)fputc('\n', r->out);
+    }
+    r->pass = s->pass;
+    if (r->progress && r->level == RENDER_NORMAL) {
+        const uint64_t total = s->total_bytes ? s->total_bytes : 1;
+        (void)fprintf(r->err, "\r\033[K%s: %3llu %%, %s left, %s%s",
+                      s->postcopy ? "post-copy" : "pre-copy",
+                      (unsigned long long)(100 - s->remaining_bytes * 100 / total), left,
+                      speed, s->guest_stopped ? ", guest stopped" : "");
+        (void)fflush(r->err);
+        r->shown = true;
+    }
+}
+
+static void show_check(struct render *r, const struct record_check *c, int64_t t_ns)
+{
+    const bool bad = c->verdict == CHECK_REFUSED || c->verdict == CHECK_WARNING;
+    if (r->level < (bad ? RENDER_NORMAL : RENDER_VERBOSE))
+        return;
+    begin(r, r->out, t_ns);
+    (void)fprintf(r->out, "%s: %s: %s\n", c->name, record_verdict_name(c->verdict),
+                  c->message);
+}
+
+static void show_ms(FILE *f, const char *what, uint64_t ms)
+{
+    char text[32];
+    if (ms != POLICY_UNKNOWN)
+        (void)fprintf(f, ", %s %s", what, qf_format_ms(ms, text, sizeof(text)));
+}
+
+static void show_result(struct render *r, const struct record_result *res, int64_t t_ns)
+{
+    char bytes[32];
+    render_clear(r);
+    if (qf_code_status(res->code) != 0) {
+        (void)fflush(r->out);
+        (void)fprintf(r->err, "qferry: %s: %s; the VM is on: %s\n",
+                      record_outcome_name(res->outcome), res->reason,
+                      record_place_name(res->running_on));
+        return;
+    }
+    if (r->level > RENDER_QUIET)
+        begin(r, r->out, t_ns);
+    (void)fprintf(r->out, "%s: %s", record_outcome_name(res->outcome), res->reason);
+    if (res->total_ms != POLICY_UNKNOWN) {
+        (void)fprintf(r->out, " (%s, %llu passes, %s", record_mode_name(res->mode),
+                      (unsigned long long)res->passes,
+                      qf_format_bytes(res->transferred_bytes, bytes, sizeof(bytes)));
+        show_ms(r->out, "total", res->total_ms);
+        show_ms(r->out, "blackout", res->blackout_ms);
+        show_ms(r->out, "QEMU's downtime", res->downtime_ms);
+        (void)fputc(')', r->out);
+    }
+    (void)fputc('\n', r->out);
+}
+
+void render_record(struct render *r, const struct record *record, int64_t t_ns)
+{
+    switch (record->kind) {
+    case RECORD_PHASE:
+        if (r->phase && strcmp(r->phase, record->u.phase.public) == 0)
+            break;
+        r->phase = record->u.phase.public;
+        if (r->level >= RENDER_NORMAL && strcmp(r->phase, "done") != 0) {
+            begin(r, r->out, t_ns);
+            (void)fputs(">\n", r->out);
+        }
+        break;
+    case RECORD_CHECK:
+        show_check(r, &record->u.check, t_ns);
+        break;
+    case RECORD_SAMPLE:
+        show_sample(r, &record->u.sample, t_ns);
+        break;
+    case RECORD_DECISION:
+        if (r->level >=
+            (record->u.decision.action == POLICY_WAIT ? RENDER_VERBOSE : RENDER_NORMAL)) {
+            begin(r, r->out, t_ns);
+            (void)fprintf(r->out, "-> %s (%s): %s\n",
+                          policy_action_name(record->u.decision.action),
+                          record->u.decision.rule, record->u.decision.because);
+        }
+        break;
+    case RECORD_WARNING:
+        if (r->level >= RENDER_NORMAL) {
+            render_clear(r);
+            (void)fflush(r->out);
+            (void)fprintf(r->err, "qferry: warning: %s\n", record->u.text);
+        }
+        break;
+    case RECORD_NOTE:
+        if (r->level >= RENDER_VERBOSE) {
+            begin(r, r->out, t_ns);
+            (void)fprintf(r->out, "%s\n", record->u.text);
+        }
+        break;
+    case RECORD_RESULT:
+        show_result(r, &record->u.result, t_ns);
+        break;
+    }
+    (void)fflush(r->out);
+}

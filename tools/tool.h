@@ -1,0 +1,32 @@
+/* What qferry's commands share: options, messages, output. Only tools/ includes it. */
+#ifndef QF_TOOLS_TOOL_H
+#define QF_TOOLS_TOOL_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "engine/base/err.h"
+#include "engine/spec.h"
+#include "policy/policy.h"
+
+enum { EXIT_USAGE = 2 };
+
+/* The commands; argv[0] is the command's name. Return the exit status. */
+int cmd_migrate(int argc, char **argv); /* also preflight: argv[0] tells */
+int cmd_policies(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
+
+/* Print "qferry: sentence" on stderr. Returns the exit status of code. */
+int tool_fail(const struct qf_err *err);
+
+/* Usage error: the sentence, and where to look. Returns EXIT_USAGE. */
+int tool_usage(const char *command, const char *fmt, ...) QF_PRINTF(2, 3);
+
+/* What getopt_long said '?' or ':' to, in one line that names it. Returns EXIT_USAGE. */
+int tool_bad_option(const char *command, int what, char **argv);
+
+/* A whole file in memory, NUL-terminated; to be freed. NULL with err. */
+char *tool_read_file(const char *path, size_t *len, struct qf_err *err);
+
+#endif
