@@ -246,6 +246,12 @@ void mig_sync(struct mig *m, struct mig_todo *todo)
     mig_todo_add(todo, MIG_DO_SYNC, MIG_SRC);
 }
 
+bool mig_is_written(const struct mig *m)
+{
+    enum { SYNC_MS = 2000 };
+    return !m->sync_asked || m->synced || mig_is_past(m, m->phase_ns, SYNC_MS);
+}
+
 bool mig_src_stopped(const struct mig *m)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
@@ -269,6 +275,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
     const struct owner_facts f = {
         .src = owner_side(&m->side[MIG_SRC]),
         .dst = owner_side(&m->side[MIG_DST]),
+        .cont_refused = m->cont_refused,
         .handed_over = m->handed_over,
     };
     owner_of(&f, v);
@@ -424,10 +431,13 @@ static int row_of(const struct mig *m, const struct mig_event *ev)
     return -1;
 }
 
-static int hear(struct mig *m, const struct step *s, const struct mig_event *ev)
+static int hear(struct mig *m,
+                const struct step *s,
+                const struct mig_event *ev,
+                struct mig_todo *todo)
 {
     if (s->heard)
-        return s->heard(m, s->side, &ev->u.reply);
+        return s->heard(m, s->side, &ev->u.reply, todo);
     if (!ev->u.reply.refused)
         return 0;
     mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: %s: %s", mig_side_name(s->side),
@@ -480,7 +490,7 @@ enum recipe_state recipe_run(struct mig *m,
             if (ev->kind == MIG_EV_REPLY && ev->u.reply.refused)
                 mig_note(todo, "%s: %s could not be put back: %s", mig_side_name(s->side),
                          s->name, ev->u.reply.error_desc);
-        } else if (ev->kind == MIG_EV_REPLY && hear(m, s, ev) != 0) {
+        } else if (ev->kind == MIG_EV_REPLY && hear(m, s, ev, todo) != 0) {
             r->failed = true;
         }
     }

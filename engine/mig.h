@@ -148,8 +148,10 @@ struct mig {
     bool paused_at_start; /* ... before memory moved: stop-and-copy */
     bool started;         /* `migrate` was sent: from here on rollback, not just failing */
     bool incoming_asked;  /* migrate-incoming was sent: this destination cannot be reused */
-    bool incoming_plain;  /* QEMU knows no exit-on-error */
-    bool throttling;      /* the throttle was let loose */
+    bool caps_again; /* the destination cannot do post-copy: its capabilities once more */
+    bool incoming_plain;    /* QEMU knows no exit-on-error */
+    bool throttling;        /* the throttle was let loose */
+    bool throttle_stepping; /* ... and has reached throttle.initial */
     bool postcopy_asked;
     bool continued;   /* migrate-continue was sent */
     bool handed_over; /* cont was sent to the destination, or its paused guest accepted */
@@ -166,10 +168,8 @@ struct mig {
     int64_t migrate_ns;  /* `migrate` was sent */
     int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
-    bool sample_again; /* a pass event came while a sample was under way */
-    int64_t last_bytes_ns;
-    uint64_t last_bytes;
-    uint64_t passes_seen;
+    bool sample_again;            /* a pass event came while a sample was under way */
+    int64_t sample_ns;            /* when the last sample was asked for */
     int64_t reopen_ns[MIG_SIDES]; /* RECONCILE: next attempt */
     unsigned stage;               /* within ROLLBACK and FINISH */
     int64_t stage_ns;             /* when the stage was entered */

@@ -68,6 +68,10 @@ bool mig_late(const struct mig_event *ev, enum mig_side_id side, enum qapi_comma
 /* Put the journal on the disk, once. */
 void mig_sync(struct mig *m, struct mig_todo *todo);
 
+/* It is there, as far as the guest can wait for it: a disk that hangs holds up the destination's
+ * cont for two seconds of a phase, not longer. */
+bool mig_is_written(const struct mig *m);
+
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
 

@@ -37,11 +37,12 @@ enum dst_class {
     D_SILENT = 1 << 9,
     D_DEAD = 1 << 10,
     D_DEAD_RAN = 1 << 11, /* died after it was handed over */
-    D_OTHER = 1 << 12     /* not an incoming QEMU */
+    D_REFUSED = 1 << 12,  /* completed, stopped, and refused to be continued */
+    D_OTHER = 1 << 13     /* not an incoming QEMU */
 };
 
 #define S_ANY 0x7fffU
-#define D_ANY 0x1fffU
+#define D_ANY 0x3fffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
 #define D_HARMLESS (D_FAILED | D_DEAD)
 
@@ -72,7 +73,7 @@ static const struct row table[] = {
  "the guest is on the source, the destination waits"},
 {S_FREE,                    D_HARMLESS,              OWNER_SRC,     STAGE_IDLE,      MAY_CONT_SRC | MAY_QUIT_DST,
  "the guest is on the source, the destination can never run it"},
-{S_FREE,                    D_LOADING | D_LOADED | D_PC_LOADING,
+{S_FREE,                    D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING,
                                                      OWNER_SRC,     STAGE_IDLE,      MAY_QUIT_DST,
  "the guest is on the source, the destination holds a stopped copy that nobody may continue"},
 {S_FREE,                    D_SILENT | D_OTHER | D_DEAD_RAN,
@@ -80,7 +81,7 @@ static const struct row table[] = {
  "the guest is on the source"},
 {S_STOPPED,                 D_HARMLESS | D_WAITING,  OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
  "the source has the guest back but left it stopped"},
-{S_STOPPED,                 D_LOADING | D_LOADED | D_PC_LOADING,
+{S_STOPPED,                 D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING,
                                                      OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
  "the source has the guest back but left it stopped; the destination must be gone first"},
 {S_UNWINDING,               D_ANY,                   OWNER_SRC,     STAGE_UNWINDING, MAY_YANK,
@@ -113,6 +114,8 @@ static const struct row table[] = {
  "the source is done, the destination is loading"},
 {S_DONE,                    D_HARMLESS,              OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
  "the destination can never run, the source still holds the whole guest"},
+{S_DONE,                    D_REFUSED,               OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
+ "the destination cannot run the guest, the source still holds the whole of it"},
 {S_DONE | S_DEAD | S_DEAD_DONE,
                             D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC,
  "the destination has the guest"},
@@ -295,7 +298,9 @@ static enum dst_class class_of_loaded(enum qapi_mig_status status, bool runs)
     return D_OTHER;
 }
 
-static enum dst_class class_of_dst(const struct owner_side *d, bool handed_over)
+static enum dst_class class_of_dst(const struct owner_side *d,
+                                   bool handed_over,
+                                   bool refused)
 {
     if (d->reach == OWNER_DEAD)
         return handed_over ? D_DEAD_RAN : D_DEAD;
@@ -303,13 +308,15 @@ static enum dst_class class_of_dst(const struct owner_side *d, bool handed_over)
         return D_SILENT;
     if (d->run == QAPI_RUN_INMIGRATE)
         return class_of_incoming(d->status);
-    return class_of_loaded(d->status, handed_over || d->run == QAPI_RUN_RUNNING);
+    const enum dst_class c =
+        class_of_loaded(d->status, handed_over || d->run == QAPI_RUN_RUNNING);
+    return c == D_LOADED && refused ? D_REFUSED : c;
 }
 
 void owner_of(const struct owner_facts *f, struct owner_view *v)
 {
     const unsigned src = class_of_src(&f->src);
-    const unsigned dst = class_of_dst(&f->dst, f->handed_over);
+    const unsigned dst = class_of_dst(&f->dst, f->handed_over, f->cont_refused);
     const struct row *r = table;
     while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
         r++;

@@ -27,9 +27,11 @@ struct owner_side {
 struct owner_facts {
     struct owner_side src;
     struct owner_side dst;
-    bool
-        handed_over; /* cont was sent to the destination (its guest may have run), or its paused
-                         guest was accepted as the outcome */
+    /* The destination refused cont, and has not run since. */
+    bool cont_refused;
+    /* cont was sent to the destination (its guest may have run), or its paused guest was accepted
+     * as the outcome. */
+    bool handed_over;
 };
 
 enum owner_of {

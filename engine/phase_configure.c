@@ -74,6 +74,32 @@ static bool ask_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
     return s->caps_changed != 0;
 }
 
+/* Post-copy may be offered and yet not be possible on this host (userfaultfd, kind of memory):
+ * QEMU says so here (3.4). The policy then does without, on both sides. */
+static int hear_dst_caps(struct mig *m,
+                         enum mig_side_id side,
+                         const struct qapi_reply *r,
+                         struct mig_todo *todo)
+{
+    if (!r->refused)
+        return 0;
+    if (wants_postcopy(m)) {
+        mig_warn(todo, "destination: post-copy is not possible, going on without it: %s",
+                 r->error_desc);
+        m->policy.postcopy_allowed = false;
+        m->caps_again = true;
+        return 0;
+    }
+    mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: migrate-set-capabilities: %s",
+             mig_side_name(side), r->error_desc);
+    return -1;
+}
+
+static bool ask_caps_again(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    return m->caps_again && ask_caps(m, side, cmd);
+}
+
 static bool undo_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
 {
     struct mig_side *s = &m->side[side];
@@ -92,8 +118,12 @@ static bool ask_read_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd 
     return true;
 }
 
-static int hear_read_caps(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
+static int hear_read_caps(struct mig *m,
+                          enum mig_side_id side,
+                          const struct qapi_reply *r,
+                          struct mig_todo *todo)
 {
+    (void)todo;
     const struct mig_side *s = &m->side[side];
     const uint64_t want = s->caps_found.on ^ s->caps_changed;
     const uint64_t wrong = r->refused ? s->caps_changed : (want ^ r->u.caps.on);
@@ -126,16 +156,17 @@ static void want_param(const struct mig_side *s,
 
 /* Auto-converge is a capability and cannot be turned on once the migration runs, so it is on from
  * the start where the policy allows it, held at one percent, and let loose by the decision to
- * throttle (1.1; 1.2: max-cpu-throttle is not below cpu-throttle-initial). */
+ * throttle: from one percent the first step then leads to throttle.initial, and phase_precopy.c
+ * sets the policy's own increment once that is reached (1.1; 1.2: max-cpu-throttle is not below cpu-throttle-initial). */
 static void want_throttle(const struct mig *m,
                           const struct mig_side *s,
                           struct qapi_params *p)
 {
     if (!m->policy.throttle_allowed)
         return;
+    const uint64_t initial = m->policy.throttle_initial_percent;
     want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INITIAL, 1);
-    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INCREMENT,
-               m->policy.throttle_increment_percent);
+    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INCREMENT, initial > 1 ? initial - 1 : 1);
     want_param(s, p, QAPI_PARAM_MAX_CPU_THROTTLE, 1);
 }
 
@@ -188,8 +219,10 @@ static bool ask_read_params(struct mig *m, enum mig_side_id side, struct qapi_cm
 
 static int hear_read_params(struct mig *m,
                             enum mig_side_id side,
-                            const struct qapi_reply *r)
+                            const struct qapi_reply *r,
+                            struct mig_todo *todo)
 {
+    (void)todo;
     const uint64_t limit = r->u.params.value[QAPI_PARAM_DOWNTIME_LIMIT];
     if (!r->refused && limit == m->downtime_limit_ms)
         return 0;
@@ -233,8 +266,12 @@ static bool ask_listen(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
 /* exit-on-error (since 9.1) lets a failed destination live on, to be asked why. An older QEMU
  * refuses the argument before it does anything ("Parameter 'exit-on-error' is unexpected",
  * verified 7.2), so asking is the detection. */
-static int hear_listen(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
+static int hear_listen(struct mig *m,
+                       enum mig_side_id side,
+                       const struct qapi_reply *r,
+                       struct mig_todo *todo)
 {
+    (void)todo;
     if (!r->refused)
         return 0;
     if (!m->incoming_plain && strstr(r->error_desc, "exit-on-error")) {
@@ -259,8 +296,12 @@ static bool ask_port(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
     return true;
 }
 
-static int hear_port(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
+static int hear_port(struct mig *m,
+                     enum mig_side_id side,
+                     const struct qapi_reply *r,
+                     struct mig_todo *todo)
 {
+    (void)todo;
     const struct qapi_migrate *q = &r->u.migrate;
     const char *address = m->spec.address;
     if (r->refused || q->listen_port[0] == '\0') {
@@ -279,7 +320,8 @@ static int hear_port(struct mig *m, enum mig_side_id side, const struct qapi_rep
 static const struct step configure[] = {
     /* name               side     after  when  ask               heard             undo        */
     {"stop",              MIG_DST, false, NULL, ask_stop,         NULL,             NULL        },
-    {"capabilities",      MIG_DST, false, NULL, ask_caps,         NULL,             undo_caps   },
+    {"capabilities",      MIG_DST, false, NULL, ask_caps,         hear_dst_caps,    undo_caps   },
+    {"capabilities",      MIG_DST, true,  NULL, ask_caps_again,   NULL,             NULL        },
     {"read capabilities", MIG_DST, false, NULL, ask_read_caps,    hear_read_caps,   NULL        },
     {"capabilities",      MIG_SRC, false, NULL, ask_caps,         NULL,             undo_caps   },
     {"parameters",        MIG_SRC, false, NULL, ask_params,       NULL,             undo_params },

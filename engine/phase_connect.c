@@ -4,20 +4,13 @@
  * greeting, and what it has sent runs once the first leaves (QEMU, verified 7.2 and 11.1). So
  * nothing is sent before the greeting, and no greeting in time means that somebody else holds
  * the monitor, or that this is something else. */
-#include <stdio.h>
-
 #include "engine/mig_priv.h"
 
 enum { GREETING_MS = 10000 };
 
-static void give_up(struct mig *m,
-                    enum mig_side_id side,
-                    enum qf_code code,
-                    const char *text)
+static const char *address(const struct mig *m, enum mig_side_id side)
 {
-    mig_fail(m, OUTCOME_FAILED, code, "%s %s: %s", mig_side_name(side),
-             side == MIG_SRC ? m->spec.source : m->spec.destination, text);
-    mig_go(m, MIG_FAILED);
+    return side == MIG_SRC ? m->spec.source : m->spec.destination;
 }
 
 void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -34,16 +27,19 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         mig_go(m, MIG_FAILED);
         return;
     }
-    if (ev->kind == MIG_EV_DOWN) {
-        give_up(m, ev->side,
-                ev->u.down.err.code == QF_E_PROTO ? QF_E_PROTO : QF_E_UNREACHABLE,
-                ev->u.down.err.text);
+    if (ev->kind == MIG_EV_DOWN) { /* the sentence begins with the address */
+        const bool is_other = ev->u.down.err.code == QF_E_PROTO;
+        mig_fail(m, OUTCOME_FAILED, is_other ? QF_E_PROTO : QF_E_UNREACHABLE, "%s: %s",
+                 mig_side_name(ev->side), ev->u.down.err.text);
+        mig_go(m, MIG_FAILED);
         return;
     }
     if (ev->kind == MIG_EV_UP && !ev->u.up.is_qemu) {
-        give_up(m, ev->side, QF_E_PROTO,
-                "speaks QMP but is not a QEMU (its greeting names no "
-                "QEMU version)");
+        mig_fail(
+            m, OUTCOME_FAILED, QF_E_PROTO,
+            "%s: %s: speaks QMP but is not a QEMU (its greeting names no QEMU version)",
+            mig_side_name(ev->side), address(m, ev->side));
+        mig_go(m, MIG_FAILED);
         return;
     }
     if (m->side[MIG_SRC].link == MIG_LINK_UP && m->side[MIG_DST].link == MIG_LINK_UP) {
@@ -53,13 +49,11 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (mig_is_past(m, m->phase_ns, GREETING_MS)) {
         const enum mig_side_id side =
             m->side[MIG_SRC].link == MIG_LINK_UP ? MIG_DST : MIG_SRC;
-        char text[160];
-        (void)snprintf(
-            text, sizeof(text),
-            "no QMP greeting within %d s: another client is connected to this monitor "
-            "(QEMU serves one at a time), or it is not a QMP monitor",
-            GREETING_MS / 1000);
-        give_up(m, side, QF_E_UNREACHABLE, text);
+        mig_fail(m, OUTCOME_FAILED, QF_E_UNREACHABLE,
+                 "%s: %s: no QMP greeting within %d s: another client is connected to this "
+                 "monitor (QEMU serves one at a time), or it is not a QMP monitor",
+                 mig_side_name(side), address(m, side), GREETING_MS / 1000);
+        mig_go(m, MIG_FAILED);
         return;
     }
     mig_wake_at(m, m->phase_ns + GREETING_MS * INT64_C(1000000));

@@ -14,14 +14,7 @@
 
 enum { VERIFY, CONT, TIDY, QUIT_SOURCE };
 
-enum {
-    POLL_MS = 5,
-    SLOW_POLL_MS = 50,
-    VERIFY_MS = 120 * 1000,
-    SYNC_MS =
-        2000, /* a journal that does not reach its disk holds up the guest no longer */
-    QUIT_MS = 10 * 1000
-};
+enum { POLL_MS = 5, SLOW_POLL_MS = 50, VERIFY_MS = 120 * 1000, QUIT_MS = 10 * 1000 };
 
 static void next_stage(struct mig *m, unsigned stage)
 {
@@ -46,7 +39,13 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     mig_look_stale(m, todo);
     mig_wake_in(m, mig_is_past(m, m->stage_ns, 1000) ? SLOW_POLL_MS : POLL_MS);
     if (mig_is_past(m, m->stage_ns, VERIFY_MS)) {
-        mig_go(m, MIG_RECONCILE);
+        mig_fail(
+            m, OUTCOME_LOST, QF_E_HELD,
+            "the source is done, but the destination does not say that it has the whole guest "
+            "(%s, its migration %s): once it is paused and completed, send cont to it",
+            qapi_run_name(m->side[MIG_DST].run),
+            qapi_mig_name(m->side[MIG_DST].migrate.status));
+        mig_go(m, MIG_HELD);
         return;
     }
     if (!m->side[MIG_SRC].fresh || !m->side[MIG_DST].fresh)
@@ -61,7 +60,7 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
             tidy(m);
             return;
         }
-        if (m->sync_asked && !m->synced && !mig_is_past(m, m->stage_ns, SYNC_MS))
+        if (!mig_is_written(m))
             return;
         if (mig_act(m, todo, MIG_DST, QAPI_CONT)) {
             m->handed_over = true;
@@ -75,11 +74,11 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     case STAGE_SWITCHING:
         return; /* the destination's own completed is a moment behind */
     case STAGE_POSTCOPY:
-        if ((v.may & MAY_CONT_DST) && !m->handed_over) {
-            m->handed_over = true;
-            if (m->guest_ran && mig_act(m, todo, MIG_DST, QAPI_CONT))
-                next_stage(m, CONT);
-        }
+        if (!(v.may & MAY_CONT_DST))
+            return;
+        if (m->guest_ran && mig_act(m, todo, MIG_DST, QAPI_CONT))
+            next_stage(m, CONT);
+        m->handed_over = true;
         return;
     case STAGE_IDLE:
     case STAGE_COPYING:
@@ -122,11 +121,10 @@ static void finished(struct mig *m)
 {
     m->outcome = OUTCOME_COMPLETED;
     m->code = QF_E_OK;
-    if (!m->has_reason || m->outcome == OUTCOME_COMPLETED)
-        (void)snprintf(m->reason, sizeof(m->reason), "%s",
-                       m->guest_ran
-                           ? "the guest runs on the destination"
-                           : "the guest is on the destination, stopped as it was found");
+    (void)snprintf(m->reason, sizeof(m->reason), "%s",
+                   m->guest_ran
+                       ? "the guest runs on the destination"
+                       : "the guest is on the destination, stopped as it was found");
     mig_go(m, MIG_DONE);
 }
 

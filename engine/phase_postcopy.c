@@ -12,7 +12,7 @@ enum {
     LOADED_POLL_MS = 2, /* the guest is down until the destination is continued */
     SLOW_POLL_MS = 20,  /* ... and it takes long */
     POLL_MS = 500,
-    HANDOVER_MS = 60 * 1000
+    HANDOVER_MS = 120 * 1000
 };
 
 static void record_sample(struct mig *m, struct mig_todo *todo)
@@ -38,7 +38,7 @@ static void hand_over(struct mig *m, struct mig_todo *todo)
 {
     struct owner_view v;
     mig_view(m, &v);
-    if (!m->side[MIG_DST].fresh || !(v.may & MAY_CONT_DST))
+    if (!m->side[MIG_DST].fresh || !(v.may & MAY_CONT_DST) || !mig_is_written(m))
         return;
     if (m->guest_ran) {
         m->handed_over = mig_act(m, todo, MIG_DST, QAPI_CONT);
@@ -119,8 +119,14 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         if (ev->kind == MIG_EV_ENTER)
             mig_look(m, todo, MIG_SRC);
         mig_wake_in(m, mig_is_past(m, m->phase_ns, 500) ? SLOW_POLL_MS : LOADED_POLL_MS);
-        if (mig_is_past(m, m->phase_ns, HANDOVER_MS) && dst->looking == 0)
-            mig_go(m, MIG_RECONCILE);
+        if (mig_is_past(m, m->phase_ns, HANDOVER_MS)) {
+            mig_fail(
+                m, OUTCOME_LOST, QF_E_HELD,
+                "the destination does not finish loading the device state (%s, its migration "
+                "%s): once it is paused, send cont to it",
+                qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status));
+            mig_go(m, MIG_HELD);
+        }
         return;
     }
     if (ev->kind == MIG_EV_TIMER && !mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE))

@@ -11,6 +11,7 @@
 enum {
     SAMPLE_MIN_MS = 50,
     SAMPLE_MAX_MS = 1000,
+    UNANSWERED_MS = 5000, /* then the policy is asked without an answer */
     SAMPLE_FIRST_MS = 100 /* until a bandwidth is known */
 };
 
@@ -30,6 +31,7 @@ static void ask_sample(struct mig *m, struct mig_todo *todo)
         return;
     }
     m->sample_again = false;
+    m->sample_ns = m->now_ns;
     (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_MIGRATE);
 }
 
@@ -73,15 +75,24 @@ static void let_throttle_loose(struct mig *m, struct mig_todo *todo)
 {
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     struct qapi_params *p = &cmd.u.params;
-    p->has = 1U << QAPI_PARAM_CPU_THROTTLE_INITIAL |
-             1U << QAPI_PARAM_CPU_THROTTLE_INCREMENT | 1U << QAPI_PARAM_MAX_CPU_THROTTLE;
+    p->has = 1U << QAPI_PARAM_CPU_THROTTLE_INITIAL | 1U << QAPI_PARAM_MAX_CPU_THROTTLE;
     p->value[QAPI_PARAM_CPU_THROTTLE_INITIAL] = m->policy.throttle_initial_percent;
-    p->value[QAPI_PARAM_CPU_THROTTLE_INCREMENT] = m->policy.throttle_increment_percent;
     p->value[QAPI_PARAM_MAX_CPU_THROTTLE] = m->policy.throttle_max_percent;
     p->has &= m->side[MIG_SRC].params_found.has;
     m->side[MIG_SRC].params_changed |= p->has;
     m->throttling = true;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
+}
+
+/* The first step has been made: from here on by the policy's increment (phase_configure.c). */
+static void follow_throttle(struct mig *m, uint32_t percent, struct mig_todo *todo)
+{
+    if (!m->throttling || m->throttle_stepping ||
+        percent < m->policy.throttle_initial_percent)
+        return;
+    m->throttle_stepping = true;
+    set_one(m, todo, QAPI_PARAM_CPU_THROTTLE_INCREMENT,
+            m->policy.throttle_increment_percent);
 }
 
 static void carry_out(struct mig *m, const struct policy_decision *d, struct mig_todo *todo)
@@ -115,12 +126,16 @@ static void carry_out(struct mig *m, const struct policy_decision *d, struct mig
     }
 }
 
-static void take_sample(struct mig *m, struct mig_todo *todo)
+/* Also without a new answer (is_new false): time limits hold although QEMU does not answer. */
+static void take_sample(struct mig *m, bool is_new, struct mig_todo *todo)
 {
     struct policy_sample s;
     struct policy_decision d;
     fill_sample(m, &s);
-    mig_record(todo, RECORD_SAMPLE)->u.sample = s;
+    if (is_new) {
+        mig_record(todo, RECORD_SAMPLE)->u.sample = s;
+        follow_throttle(m, s.throttle_percent, todo);
+    }
     policy_decide(&m->policy, &m->policy_run, &s, &d);
     if (d.action != POLICY_WAIT || d.new_pass)
         mig_record(todo, RECORD_DECISION)->u.decision = d;
@@ -283,7 +298,7 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && !ev->u.reply.refused &&
         m->side[MIG_SRC].migrate.has_ram) {
-        take_sample(m, todo);
+        take_sample(m, true, todo);
         if (m->going)
             return;
         if (m->sample_again)
@@ -293,6 +308,13 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
         ev->u.qmp.kind == QAPI_EVENT_SHUTDOWN)
         mig_warn(todo, "the destination's QEMU is being shut down (%s)", ev->u.qmp.reason);
+    if (ev->kind == MIG_EV_TIMER && m->side[MIG_SRC].migrate.has_ram &&
+        mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE) &&
+        mig_is_past(m, m->sample_ns, UNANSWERED_MS)) {
+        take_sample(m, false, todo);
+        if (m->going)
+            return;
+    }
     if (ev->kind == MIG_EV_ENTER || ev->kind == MIG_EV_TIMER ||
         (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC &&
          ev->u.qmp.kind == QAPI_EVENT_MIGRATION_PASS))

@@ -48,8 +48,12 @@ static bool ask_cpu_type(struct mig *m, enum mig_side_id side, struct qapi_cmd *
 /* What one side is. A refused query leaves its fact empty: the check says "unknown". Only
  * query-status must work: what has none is not a system emulator (qemu-storage-daemon speaks
  * QMP, too). */
-static int hear_fact(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
+static int hear_fact(struct mig *m,
+                     enum mig_side_id side,
+                     const struct qapi_reply *r,
+                     struct mig_todo *todo)
 {
+    (void)todo;
     struct mig_side *s = &m->side[side];
     if (r->refused) {
         if (r->command == QAPI_QUERY_STATUS) {
@@ -473,6 +477,8 @@ static bool is_course_of_ours(const struct mig *m)
     struct owner_view v;
     mig_view(m, &v);
     const enum qapi_mig_status dst = m->side[MIG_DST].migrate.status;
+    if ((m->side[MIG_SRC].caps_found.on & NEEDED_SRC) != NEEDED_SRC)
+        return false; /* somebody else's, without what makes a switch safe */
     switch (v.stage) {
     case STAGE_COPYING:
     case STAGE_AT_SWITCH:
@@ -506,6 +512,11 @@ static void take_up(struct mig *m, struct mig_todo *todo)
      * paused; after the switch a move is taken to be that of a running guest. */
     m->guest_ran = src->run != QAPI_RUN_PAUSED;
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
+    /* What was not prepared cannot be had any more. */
+    if (!(src->caps_found.on & QAPI_CAP_BIT(POSTCOPY_RAM)))
+        m->policy.postcopy_allowed = false;
+    if (!(src->caps_found.on & QAPI_CAP_BIT(AUTO_CONVERGE)))
+        m->policy.throttle_allowed = false;
     if (src->migrate.status == QAPI_MIG_POSTCOPY_ACTIVE) {
         m->postcopy_asked = true;
         m->was_postcopy = true;

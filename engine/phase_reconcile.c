@@ -11,7 +11,7 @@
 #include "engine/mig_priv.h"
 
 enum {
-    REOPEN_MS = 250,
+    REOPEN_MS = 50,
     SETTLE_MS = 30 * 1000, /* a side that has not answered by then is silent */
     POLL_MS = 50
 };
@@ -109,8 +109,6 @@ static void go_where_facts_say(struct mig *m)
         mig_go(m, MIG_SWITCHOVER);
         return;
     case STAGE_LOADED:
-        mig_go(m, m->cont_refused ? MIG_ROLLBACK : MIG_FINISH);
-        return;
     case STAGE_MOVED:
         mig_go(m, MIG_FINISH);
         return;

@@ -90,10 +90,7 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
         return;
     case STAGE_LOADED:
     case STAGE_MOVED:
-        if (m->cont_refused) /* the source is completed: nothing to end */
-            next_stage(m, GATE);
-        else
-            mig_go(m, MIG_FINISH);
+        mig_go(m, MIG_FINISH);
         return;
     case STAGE_POSTCOPY:
     case STAGE_BROKEN:
@@ -214,6 +211,10 @@ static void do_put(struct mig *m, const struct mig_event *ev, struct mig_todo *t
 static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
     if (is_back(m) && v->owner == OWNER_SRC) {
+        if (m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE)
+            mig_warn(todo,
+                     "the source's guest is stopped, as it was found, but QEMU calls it "
+                     "postmigrate: before it can be moved again it needs cont and stop");
         mig_go(m, MIG_FAILED);
         return;
     }

@@ -20,7 +20,10 @@ struct step {
     bool (*ask)(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd);
     /* Take the answer. Returns 0, or -1 after mig_fail: the recipe fails. NULL: a refusal fails
      * the recipe with QEMU's text, everything else is fine. */
-    int (*heard)(struct mig *m, enum mig_side_id side, const struct qapi_reply *r);
+    int (*heard)(struct mig *m,
+                 enum mig_side_id side,
+                 const struct qapi_reply *r,
+                 struct mig_todo *todo);
     /* Fill the command that takes it back; false: nothing to take back. NULL: no undo. */
     bool (*undo)(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd);
 };

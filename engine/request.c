@@ -145,12 +145,16 @@ static int set_address(struct request *r, const char *value, struct qf_err *err)
     return 0;
 }
 
-static int add_set(struct request *r, const char *value, struct qf_err *err)
+static int add_set(struct request *r,
+                   const char *option,
+                   const char *value,
+                   struct qf_err *err)
 {
     if (r->n_sets == REQUEST_SETS_MAX)
         return qf_fail(err, QF_E_USAGE, "--set: more than %d of them; write a policy file",
                        REQUEST_SETS_MAX);
-    r->sets[r->n_sets++] = value;
+    r->sets[r->n_sets].option = option;
+    r->sets[r->n_sets++].value = value;
     return 0;
 }
 
@@ -162,9 +166,12 @@ int request_option(struct request *r,
     if (strcmp(name, "policy") == 0)
         return policy_preset_load(value, &r->policy, err) == 0 ? 0
                                                                : qf_wrap(err, "--policy");
-    if (strcmp(name, "set") == 0 || strcmp(name, "max-downtime") == 0 ||
-        strcmp(name, "timeout") == 0)
-        return add_set(r, value, err);
+    if (strcmp(name, "set") == 0)
+        return add_set(r, "set", value, err);
+    if (strcmp(name, "max-downtime") == 0)
+        return add_set(r, "max-downtime", value, err);
+    if (strcmp(name, "timeout") == 0)
+        return add_set(r, "timeout", value, err);
     if (strcmp(name, "destination-address") == 0)
         return set_address(r, value, err);
     if (strcmp(name, "port") == 0)
@@ -190,11 +197,29 @@ int request_policy_text(
     return policy_load(origin, text, len, &r->policy, err);
 }
 
+/* --max-downtime 300ms is --set downtime.max=300ms; --timeout likewise. */
+static int apply_set(struct request *r,
+                     const char *option,
+                     const char *value,
+                     struct qf_err *err)
+{
+    char text[SPEC_TEXT_MAX];
+    const bool is_short = strcmp(option, "set") != 0;
+    const char *field = strcmp(option, "timeout") == 0 ? "timeout" : "downtime.max";
+    if (is_short &&
+        (size_t)snprintf(text, sizeof(text), "%s=%s", field, value) >= sizeof(text))
+        return qf_fail(err, QF_E_USAGE, "--%s: the value is too long", option);
+    if (policy_set(&r->policy, is_short ? text : value, err) == 0)
+        return 0;
+    return strncmp(err->text, "--", 2) == 0 ? -(int)err->code
+                                            : qf_wrap(err, "--%s", option);
+}
+
 int request_finish(struct request *r, struct qf_err *err)
 {
     for (unsigned i = 0; i < r->n_sets; i++)
-        if (policy_set(&r->policy, r->sets[i], err) != 0)
-            return qf_wrap(err, "--set");
+        if (apply_set(r, r->sets[i].option, r->sets[i].value, err) != 0)
+            return -(int)QF_E_USAGE;
     if (r->has_address)
         return 0;
     /* Where the destination's monitor is, its memory can go, too. */

@@ -11,14 +11,17 @@
 #include "policy/policy.h"
 #include "qmp/addr.h"
 
-enum { REQUEST_SETS_MAX = 32 /* --set; one more is refused */ };
+enum { REQUEST_SETS_MAX = 32 /* --set and its short forms; one more is refused */ };
 
 struct request {
     struct mig_spec spec;
     struct policy policy;
     struct qmp_addr addr[MIG_SIDES];
     /* Private: applied by request_finish, after the policy is known. */
-    const char *sets[REQUEST_SETS_MAX];
+    struct {
+        const char *option; /* "set", or one that is short for it */
+        const char *value;
+    } sets[REQUEST_SETS_MAX];
     unsigned n_sets;
     bool has_address;
 };

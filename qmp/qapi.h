@@ -17,7 +17,7 @@
 enum {
     QAPI_TEXT_MAX = 256, /* error texts and reasons; longer ones are cut */
     QAPI_NAME_MAX = 96,  /* machine types, CPU types, versions */
-    QAPI_URI_MAX = 256,
+    QAPI_URI_MAX = 288,  /* an address of 255 characters, tcp:[]: and a range of ports */
     QAPI_PCI_MAX = 64 /* devices that are compared one by one; more are counted only */
 };
 

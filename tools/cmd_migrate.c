@@ -184,16 +184,6 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
     return rc;
 }
 
-/* "--max-downtime 300ms" is "--set downtime.max=300ms"; kept for the life of the process. */
-static const char *as_set(const char *field, const char *value)
-{
-    const size_t size = strlen(field) + strlen(value) + 2;
-    char *text = malloc(size);
-    if (text)
-        (void)snprintf(text, size, "%s=%s", field, value);
-    return text ? text : "no memory";
-}
-
 static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
 {
     uv_loop_t loop;
@@ -216,13 +206,13 @@ static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
     return run->over ? 0 : qf_fail(err, QF_E_INTERNAL, "the event loop ended early");
 }
 
-enum { OPT_JSON = 256, OPT_JOURNAL, OPT_MAX_DOWNTIME, OPT_TIMEOUT, OPT_ENGINE };
+enum { OPT_JSON = 256, OPT_JOURNAL, OPT_ENGINE };
 
 static const struct option options[] = {
     {"policy", required_argument, NULL, 'p'},
     {"set", required_argument, NULL, OPT_ENGINE},
-    {"max-downtime", required_argument, NULL, OPT_MAX_DOWNTIME},
-    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"max-downtime", required_argument, NULL, OPT_ENGINE},
+    {"timeout", required_argument, NULL, OPT_ENGINE},
     {"bandwidth", required_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
@@ -262,12 +252,6 @@ int cmd_migrate(int argc, char **argv)
         switch (c) {
         case 'p':
             rc = load_policy(&run.request, optarg, &err);
-            break;
-        case OPT_MAX_DOWNTIME:
-            rc = request_option(&run.request, "set", as_set("downtime.max", optarg), &err);
-            break;
-        case OPT_TIMEOUT:
-            rc = request_option(&run.request, "set", as_set("timeout", optarg), &err);
             break;
         case OPT_ENGINE:
             rc = request_option(&run.request, options[index].name, optarg, &err);

@@ -1,0 +1,334 @@
+/* A request: option names and texts in, a checked request or a sentence out. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/request.h"
+
+#define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
+
+#define WAIVABLE "machine-type, memory-size, cpus, cpu-type, pci-devices, uuid"
+
+static struct fixture {
+    struct request r;
+    struct qf_err err;
+} f;
+
+static void setup(void)
+{
+    memset(&f, 0, sizeof(f));
+    request_init(&f.r);
+}
+
+static void must(int rc)
+{
+    ck_assert_msg(rc == 0, "%s", f.err.text);
+}
+
+static void option(const char *name, const char *value)
+{
+    must(request_option(&f.r, name, value, &f.err));
+}
+
+static void finish(void)
+{
+    must(request_sides(&f.r, "/a", "tcp:[::1]:4444", &f.err));
+    must(request_finish(&f.r, &f.err));
+}
+
+/* ---- the two monitors ---- */
+
+static const struct {
+    const char *source;
+    const char *destination;
+    const char *says; /* NULL: fine */
+} sides[] = {
+    {"/a", "/b", NULL},
+    {"/a", "tcp:h:1", NULL},
+    {"tcp:h:1", "tcp:h:2", NULL},
+    {"tcp:h:1", "tcp:g:1", NULL},
+    {"/a", "/a", "source and destination are the same monitor: /a"},
+    {"/a", "unix:/a", "source and destination are the same monitor: /a"},
+    {"tcp:[h]:1", "tcp:h:1", "source and destination are the same monitor: tcp:[h]:1"},
+    {"a", "/b", "source: 'a' is not an address; write /path, unix:/path or tcp:HOST:PORT"},
+    {"/a", "tcp:h", "destination: 'tcp:h': a port is missing; write tcp:HOST:PORT"},
+};
+
+START_TEST(both_monitors_are_addresses_and_differ)
+{
+    const int rc = request_sides(&f.r, sides[_i].source, sides[_i].destination, &f.err);
+    if (sides[_i].says) {
+        ck_assert_int_eq(rc, -(int)QF_E_USAGE);
+        ck_assert_str_eq(f.err.text, sides[_i].says);
+        return;
+    }
+    must(rc);
+    ck_assert_str_eq(f.r.spec.source, sides[_i].source);
+    ck_assert_str_eq(f.r.spec.destination, sides[_i].destination);
+    ck_assert_int_eq(f.r.addr[MIG_SRC].kind,
+                     sides[_i].source[0] == '/' ? QMP_ADDR_UNIX : QMP_ADDR_TCP);
+}
+END_TEST
+
+START_TEST(an_address_without_end_is_refused)
+{
+    char text[SPEC_TEXT_MAX + 2];
+    memset(text, 'x', sizeof(text) - 1);
+    text[0] = '/';
+    text[sizeof(text) - 1] = '\0';
+    ck_assert_int_eq(request_sides(&f.r, text, "/b", &f.err), -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text, "source: the address is longer than 255 characters");
+    text[SPEC_TEXT_MAX - 1] = '\0'; /* fits here, but in no sockaddr_un */
+    ck_assert_int_eq(request_sides(&f.r, "/a", text, &f.err), -(int)QF_E_USAGE);
+    ck_assert_ptr_nonnull(strstr(f.err.text, "the path is 255 bytes long"));
+}
+END_TEST
+
+/* ---- wrong values ---- */
+
+static const struct {
+    const char *name;
+    const char *value;
+    const char *says;
+} wrong[] = {
+    {"nonsense", NULL, "unknown option --nonsense"},
+    {"", "x", "unknown option --"},
+    {"policy", "nonsense",
+     "--policy: unknown policy \"nonsense\"; built in are minimal-downtime, post-copy, "
+     "stop-and-copy, suspend-if-needed"},
+    {"bandwidth", "0",
+     "--bandwidth: '0' would move nothing; write a rate, or hypervisor for what QEMU is set "
+     "to"},
+    {"bandwidth", "fast", "--bandwidth: "},
+    {"bandwidth", "-1", "--bandwidth: "},
+    {"bandwidth", "", "--bandwidth: "},
+    {"port", "", "--port: '' is not a port; write 49152, or 49152-49215 for a range"},
+    {"port", "0", "--port: '0' is not a port"},
+    {"port", "65536", "--port: '65536' is not a port"},
+    {"port", "4444x", "--port: '4444x' is not a port"},
+    {"port", "-4444", "--port: '-4444' is not a port"},
+    {"port", "4444-", "--port: '4444-' is not a port"},
+    {"port", "4445-4444", "--port: '4445-4444' is not a port"},
+    {"port", "1-2-3", "--port: '1-2-3' is not a port"},
+    {"port", "100000000000000000000", "--port: '100000000000000000000' is not a port"},
+    {"unsafe", "", "--unsafe: '' is not a check that can be waived; these are: " WAIVABLE},
+    {"unsafe", "cpus,", "--unsafe: '' is not a check"},
+    {"unsafe", "cpus,nonsense", "--unsafe: 'nonsense' is not a check"},
+    {"unsafe", "blocked-reasons", "--unsafe: 'blocked-reasons' is not a check"},
+    {"destination-address", "",
+     "--destination-address: '' is not an address or a host name"},
+    {"destination-address", "[]", "--destination-address: '[]' is not an address"},
+    {"destination-address", "a,b", "--destination-address: 'a,b' is not an address"},
+    {"destination-address", "a b", "--destination-address: 'a b' is not an address"},
+    {"destination-address", "a/b", "--destination-address: 'a/b' is not an address"},
+    {"destination-address", "[::1", "--destination-address: '[::1' is not an address"},
+};
+
+/* The beginning of the sentence, or all of it. */
+START_TEST(a_wrong_value_is_named_with_its_option)
+{
+    const struct mig_spec before = f.r.spec;
+    const int rc = request_option(&f.r, wrong[_i].name, wrong[_i].value, &f.err);
+    ck_assert_int_eq(rc, -(int)QF_E_USAGE);
+    ck_assert_msg(strncmp(f.err.text, wrong[_i].says, strlen(wrong[_i].says)) == 0, "%s",
+                  f.err.text);
+    if (strcmp(wrong[_i].name, "unsafe") != 0) /* which takes them one by one */
+        ck_assert_mem_eq(&f.r.spec, &before, sizeof(before));
+}
+END_TEST
+
+/* Only the end of the request shows which policy they are for. */
+static const struct {
+    const char *name;
+    const char *value;
+    const char *says;
+} late[] = {
+    {"set", "nonsense", "--set: \"nonsense\" is not FIELD=VALUE; write downtime.max=300ms"},
+    {"set", "downtime.maxx=1",
+     "--set: downtime.maxx: unknown field; did you mean downtime.max?"},
+    {"max-downtime", "soon", "--max-downtime: downtime.max: \"soon\" is not a duration"},
+    {"timeout", "never", "--timeout: timeout: \"never\" is not a duration"},
+};
+
+START_TEST(a_wrong_field_is_named_at_the_end)
+{
+    option(late[_i].name, late[_i].value);
+    must(request_sides(&f.r, "/a", "/b", &f.err));
+    ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+    ck_assert_msg(strncmp(f.err.text, late[_i].says, strlen(late[_i].says)) == 0, "%s",
+                  f.err.text);
+}
+END_TEST
+
+/* ---- right values ---- */
+
+START_TEST(nothing_given_is_the_default)
+{
+    finish();
+    ck_assert_str_eq(f.r.policy.name, "minimal-downtime");
+    ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, SPEC_BANDWIDTH_HYPERVISOR);
+    ck_assert_uint_eq(f.r.spec.port_first, 0);
+    ck_assert_uint_eq(f.r.spec.unsafe, 0);
+    ck_assert(!f.r.spec.dry_run && !f.r.spec.quit_source && !f.r.spec.quit_destination);
+}
+END_TEST
+
+START_TEST(flags_are_flags)
+{
+    option("dry-run", NULL);
+    option("quit-source", NULL);
+    option("quit-destination", NULL);
+    ck_assert(f.r.spec.dry_run && f.r.spec.quit_source && f.r.spec.quit_destination);
+}
+END_TEST
+
+START_TEST(a_port_or_a_range)
+{
+    option("port", "4444");
+    ck_assert_uint_eq(f.r.spec.port_first, 4444);
+    ck_assert_uint_eq(f.r.spec.port_last, 4444);
+    option("port", "1-65535");
+    ck_assert_uint_eq(f.r.spec.port_first, 1);
+    ck_assert_uint_eq(f.r.spec.port_last, 65535);
+}
+END_TEST
+
+START_TEST(a_bandwidth_or_the_hypervisors)
+{
+    option("bandwidth", "1Gbit");
+    ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, 125000000);
+    option("bandwidth", "hypervisor");
+    ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, SPEC_BANDWIDTH_HYPERVISOR);
+    option("bandwidth", "100MiB/s");
+    ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, 100 << 20);
+    option("bandwidth", "auto");
+    ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, SPEC_BANDWIDTH_HYPERVISOR);
+}
+END_TEST
+
+START_TEST(checks_are_waived_by_name)
+{
+    option("unsafe", "cpus,uuid");
+    option("unsafe", "machine-type");
+    ck_assert_uint_eq(f.r.spec.unsafe, 1U << SPEC_CHECK_CPUS | 1U << SPEC_CHECK_UUID |
+                                           1U << SPEC_CHECK_MACHINE_TYPE);
+}
+END_TEST
+
+static const struct {
+    const char *destination;
+    const char *address; /* NULL: not given */
+    const char *is;
+} addresses[] = {
+    {"/b", NULL, "127.0.0.1"},
+    {"tcp:host-b:4444", NULL, "host-b"},
+    {"tcp:[::1]:4444", NULL, "::1"},
+    {"tcp:host-b:4444", "10.0.0.1", "10.0.0.1"},
+    {"tcp:host-b:4444", "[fe80::1%eth0]", "fe80::1%eth0"},
+    {"/b", "fe80::1", "fe80::1"},
+};
+
+START_TEST(memory_goes_where_the_monitor_is_or_where_it_was_told)
+{
+    if (addresses[_i].address)
+        option("destination-address", addresses[_i].address);
+    must(request_sides(&f.r, "/a", addresses[_i].destination, &f.err));
+    must(request_finish(&f.r, &f.err));
+    ck_assert_str_eq(f.r.spec.address, addresses[_i].is);
+}
+END_TEST
+
+/* ---- the policy ---- */
+
+START_TEST(overrides_hold_whatever_the_order)
+{
+    option("max-downtime", "300ms");
+    option("timeout", "1h");
+    option("set", "throttle.allowed=false");
+    option("policy", "suspend-if-needed");
+    finish();
+    ck_assert_str_eq(f.r.policy.name, "suspend-if-needed");
+    ck_assert_uint_eq(f.r.policy.downtime_max_ms, 300);
+    ck_assert_uint_eq(f.r.policy.timeout_ms, 3600 * 1000);
+    ck_assert(!f.r.policy.throttle_allowed);
+}
+END_TEST
+
+START_TEST(the_last_override_wins)
+{
+    option("set", "downtime.max=1s");
+    option("max-downtime", "300ms");
+    option("set", "downtime.max=400ms");
+    finish();
+    ck_assert_uint_eq(f.r.policy.downtime_max_ms, 400);
+}
+END_TEST
+
+START_TEST(one_override_too_many_is_refused)
+{
+    for (unsigned i = 0; i < REQUEST_SETS_MAX; i++)
+        option("set", "downtime.max=1s");
+    ck_assert_int_eq(request_option(&f.r, "set", "downtime.max=2s", &f.err),
+                     -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text, "--set: more than 32 of them; write a policy file");
+    finish();
+    ck_assert_uint_eq(f.r.policy.downtime_max_ms, 1000);
+}
+END_TEST
+
+START_TEST(a_value_too_long_is_refused)
+{
+    char value[SPEC_TEXT_MAX + 1];
+    memset(value, '9', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    option("timeout", value);
+    must(request_sides(&f.r, "/a", "/b", &f.err));
+    ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text, "--timeout: the value is too long");
+}
+END_TEST
+
+START_TEST(a_policy_comes_as_text_too)
+{
+    static const char text[] = "{\"name\": \"mine\", \"downtime\": {\"max\": \"1s\"}}";
+    static const char bad[] = "{\"downtime\": 3}";
+    const int rc = request_policy_text(&f.r, "bad.json", bad, sizeof(bad) - 1, &f.err);
+    ck_assert_int_eq(rc, -(int)QF_E_USAGE);
+    ck_assert_msg(strncmp(f.err.text, "bad.json", 8) == 0, "%s", f.err.text);
+    ck_assert_str_eq(f.r.policy.name, "minimal-downtime");
+    must(request_policy_text(&f.r, "mine.json", text, sizeof(text) - 1, &f.err));
+    finish();
+    ck_assert_str_eq(f.r.policy.name, "mine");
+    ck_assert_uint_eq(f.r.policy.downtime_max_ms, 1000);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("request");
+    TCase *tc = tcase_create("request");
+    tcase_add_checked_fixture(tc, setup, NULL);
+    tcase_add_loop_test(tc, both_monitors_are_addresses_and_differ, 0, COUNT(sides));
+    tcase_add_test(tc, an_address_without_end_is_refused);
+    tcase_add_loop_test(tc, a_wrong_value_is_named_with_its_option, 0, COUNT(wrong));
+    tcase_add_loop_test(tc, a_wrong_field_is_named_at_the_end, 0, COUNT(late));
+    tcase_add_test(tc, nothing_given_is_the_default);
+    tcase_add_test(tc, flags_are_flags);
+    tcase_add_test(tc, a_port_or_a_range);
+    tcase_add_test(tc, a_bandwidth_or_the_hypervisors);
+    tcase_add_test(tc, checks_are_waived_by_name);
+    tcase_add_loop_test(tc, memory_goes_where_the_monitor_is_or_where_it_was_told, 0,
+                        COUNT(addresses));
+    tcase_add_test(tc, overrides_hold_whatever_the_order);
+    tcase_add_test(tc, the_last_override_wins);
+    tcase_add_test(tc, one_override_too_many_is_refused);
+    tcase_add_test(tc, a_value_too_long_is_refused);
+    tcase_add_test(tc, a_policy_comes_as_text_too);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
