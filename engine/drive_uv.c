@@ -60,6 +60,8 @@ static void lose_journal(struct drive *d, int error)
 static void write_lines(struct drive *d)
 {
     size_t at = 0;
+    if (d->session.out_of_memory && d->journal_fd >= 0)
+        lose_journal(d, ENOMEM);
     while (d->journal_fd >= 0 && at < d->lines.len) {
         const ssize_t n = write(d->journal_fd, d->lines.data + at, d->lines.len - at);
         if (n > 0)

@@ -40,7 +40,6 @@ struct drive {
     struct qmp_addr addr[MIG_SIDES];
     struct drive_link *link[MIG_SIDES]; /* NULL: closed */
     unsigned handles_open;
-    bool stepping;                   /* a to-do list is being carried out */
     struct qf_err broken[MIG_SIDES]; /* found while it was: code != 0, fed afterwards */
     bool synced_now;                 /* likewise: nothing to sync */
     bool cancel_early;               /* cancelled before the first turn of the loop */

@@ -485,7 +485,6 @@ enum recipe_state recipe_run(struct mig *m,
     if (row >= 0 && (r->open & BIT((unsigned)row))) {
         const struct step *s = &r->steps[row];
         r->open &= ~BIT((unsigned)row);
-        r->done |= BIT((unsigned)row);
         if (r->unwinding) {
             if (ev->kind == MIG_EV_REPLY && ev->u.reply.refused)
                 mig_note(todo, "%s: %s could not be put back: %s", mig_side_name(s->side),
@@ -611,10 +610,11 @@ static void take_facts(struct mig *m, const struct mig_event *ev)
         s->version = ev->u.up.version;
         break;
     case MIG_EV_DOWN:
+        if (s->link == MIG_LINK_UP) /* why it was lost, not why it cannot be opened again */
+            memcpy(s->down_text, ev->u.down.err.text, sizeof(s->down_text));
         s->link = MIG_LINK_DOWN;
         s->gone = ev->u.down.gone || is_exiting(s);
         s->fresh = false;
-        memcpy(s->down_text, ev->u.down.err.text, sizeof(s->down_text));
         forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:
@@ -677,7 +677,7 @@ static enum record_place where_it_runs(const struct mig *m)
     struct owner_view v;
     mig_view(m, &v);
     /* Until `migrate` was sent the guest is where it was. */
-    if (!m->started && !m->took_over_course) {
+    if (!m->started && !m->taken_up) {
         const enum qapi_run_state run = m->side[MIG_SRC].run;
         const bool there = run != QAPI_RUN_UNKNOWN && run != QAPI_RUN_INMIGRATE &&
                            run != QAPI_RUN_POSTMIGRATE && run != QAPI_RUN_PRELAUNCH;
@@ -715,10 +715,10 @@ static void end(struct mig *m, struct mig_todo *todo)
     r->downtime_ms = src->migrate.downtime_ms == QAPI_UNKNOWN_U64
                          ? POLICY_UNKNOWN
                          : src->migrate.downtime_ms;
-    if (!m->started && !m->took_over_course)
+    if (!m->started && !m->taken_up)
         r->downtime_ms = POLICY_UNKNOWN;
     r->blackout_ms = ms_between(m->src_stop_ns, m->dst_resume_ns);
-    if (src->has_last_ram && (m->started || m->took_over_course)) {
+    if (src->has_last_ram && (m->started || m->taken_up)) {
         r->transferred_bytes = ram->transferred_bytes;
         r->passes = ram->dirty_sync_count;
     }
@@ -849,10 +849,8 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
             return; /* to a command of a link that was lost */
     }
     take_facts(m, ev);
-    if (ev->kind == MIG_EV_BEGIN) {
-        m->begin_ns = ev->t_ns;
+    if (ev->kind == MIG_EV_BEGIN)
         mig_go(m, MIG_CONNECT);
-    }
     handle(m, ev, todo);
     release_ask(m, ev);
     if (!m->ended)

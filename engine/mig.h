@@ -73,7 +73,6 @@ struct mig_side {
     unsigned looking; /* queries of the current look that are unanswered */
     bool hinted;      /* an event told of a change since the look was begun */
     bool fresh; /* the last look was answered, and nothing has hinted at a change since */
-    bool yank_gone; /* query-yank, asked after the end, lists no migration */
     bool has_last_ram;
     struct qapi_migrate last_ram; /* the last migration status that had counters */
 
@@ -118,7 +117,6 @@ struct recipe_run {
     unsigned n;
     unsigned next;  /* first row not started */
     uint32_t open;  /* rows asked and not answered */
-    uint32_t done;  /* rows answered */
     uint32_t begun; /* rows asked at any time: what an unwinding undoes */
     bool unwinding;
     bool failed;
@@ -133,7 +131,6 @@ struct mig {
     enum mig_phase go_to; /* where mig_go wants to be after this handler */
     bool going;
     int64_t now_ns;
-    int64_t begin_ns;
     int64_t phase_ns; /* when the phase was entered */
     int64_t wake_ns;  /* the phase's own wish; INT64_MAX = none */
     uint64_t next_id;
@@ -155,14 +152,14 @@ struct mig {
     bool postcopy_asked;
     bool continued;   /* migrate-continue was sent */
     bool handed_over; /* cont was sent to the destination, or its paused guest accepted */
-    bool
-        cont_refused; /* the destination's cont was refused: the way back is the only one */
+    /* the destination's cont was refused: the way back is the only one */
+    bool cont_refused;
     bool was_postcopy;
     bool cancel_sent;
     bool yank_sent;
     bool sync_asked;
     bool synced;
-    bool took_over_course; /* a move found under way was taken up */
+    bool taken_up; /* a move found under way was taken up */
     char migrate_uri[QAPI_URI_MAX];
     uint64_t downtime_limit_ms;
     int64_t migrate_ns;  /* `migrate` was sent */

@@ -296,8 +296,7 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     follow_guest(m, ev, todo);
     if (follow_status(m) || follow_cancel(m))
         return;
-    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && !ev->u.reply.refused &&
-        m->side[MIG_SRC].migrate.has_ram) {
+    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && !ev->u.reply.refused) {
         take_sample(m, true, todo);
         if (m->going)
             return;
@@ -319,7 +318,5 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC &&
          ev->u.qmp.kind == QAPI_EVENT_MIGRATION_PASS))
         ask_sample(m, todo);
-    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE)) /* setup: no counters yet */
-        mig_wake_in(m, SAMPLE_FIRST_MS);
     mig_wake_in(m, SAMPLE_MAX_MS);
 }

@@ -504,7 +504,7 @@ static bool is_course_of_ours(const struct mig *m)
 static void take_up(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
-    m->took_over_course = true;
+    m->taken_up = true;
     m->incoming_asked = true;
     m->started = true;
     m->migrate_ns = m->now_ns;

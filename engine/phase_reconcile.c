@@ -35,9 +35,14 @@ static bool is_settled(const struct mig *m, enum mig_side_id side)
     return s->gone || s->fresh || mig_is_past(m, m->phase_ns, SETTLE_MS);
 }
 
+/* What was given as the reason before is kept in the sentence, not in the status. */
 static void lost(struct mig *m, const char *what)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
+    char was[RECORD_TEXT_MAX];
+    (void)snprintf(was, sizeof(was), "%s%s", m->has_reason ? m->reason : "",
+                   m->has_reason ? "; " : "");
+    m->has_reason = false;
     if (src->shutdown_by_guest)
         mig_fail(
             m, OUTCOME_ABORTED, QF_E_HELD,
@@ -45,7 +50,7 @@ static void lost(struct mig *m, const char *what)
             "it wished",
             src->shutdown_reason);
     else
-        mig_fail(m, OUTCOME_LOST, QF_E_HELD, "%s%s%s%s", what,
+        mig_fail(m, OUTCOME_LOST, QF_E_HELD, "%s%s%s%s%s", was, what,
                  src->shutdown_seen ? " (the source's QEMU was shut down: " : "",
                  src->shutdown_seen ? src->shutdown_reason : "",
                  src->shutdown_seen ? ")" : "");
@@ -73,12 +78,16 @@ static void held(struct mig *m, const struct owner_view *v)
     mig_go(m, MIG_HELD);
 }
 
+/* Why the move does not go on, unless a reason was given already. */
 static void blame(struct mig *m)
 {
     const struct mig_side *dst = &m->side[MIG_DST];
-    if (dst->link != MIG_LINK_UP)
-        mig_fail(m, OUTCOME_FAILED, QF_E_LOST, "destination: %s%s%s", dst->down_text,
-                 dst->shutdown_seen ? ": it was shut down: " : "", dst->shutdown_reason);
+    if (dst->shutdown_seen)
+        mig_fail(m, OUTCOME_FAILED, QF_E_LOST, "the destination's QEMU was shut down (%s)",
+                 dst->shutdown_reason);
+    else if (dst->link != MIG_LINK_UP)
+        mig_fail(m, OUTCOME_FAILED, QF_E_LOST, "the destination's QEMU is %s: %s",
+                 dst->gone ? "gone" : "not to be reached", dst->down_text);
     else
         mig_fail_desc(m, "the source's QEMU reports a failed migration");
 }

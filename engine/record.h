@@ -53,8 +53,8 @@ struct record_result {
     enum record_mode mode;
     uint64_t total_ms;    /* POLICY_UNKNOWN where it was not seen; likewise below */
     uint64_t downtime_ms; /* QEMU's own */
-    uint64_t
-        blackout_ms; /* from the source's STOP to the destination's RESUME, as qferry saw */
+    /* from the source's STOP to the destination's RESUME, as qferry saw */
+    uint64_t blackout_ms;
     uint64_t transferred_bytes;
     uint64_t passes;
 };

@@ -130,16 +130,17 @@ static int set_address(struct request *r, const char *value, struct qf_err *err)
     static const char fine[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
         ".-_:%";
+    const char *at = value;
     size_t n = strlen(value);
     if (n >= 2 && value[0] == '[' && value[n - 1] == ']') {
-        value++;
+        at++;
         n -= 2;
     }
-    if (n == 0 || n >= SPEC_TEXT_MAX || strspn(value, fine) < n)
+    if (n == 0 || n >= SPEC_TEXT_MAX || strspn(at, fine) < n)
         return qf_fail(err, QF_E_USAGE,
                        "--destination-address: '%s' is not an address or a host name",
                        value);
-    memcpy(r->spec.address, value, n);
+    memcpy(r->spec.address, at, n);
     r->spec.address[n] = '\0';
     r->has_address = true;
     return 0;

@@ -40,10 +40,10 @@ struct mig_spec {
     char address[SPEC_TEXT_MAX]; /* where the destination listens: host name or address */
     uint16_t port_first;         /* 0: QEMU picks a free one */
     uint16_t port_last;
-    uint64_t
-        bandwidth_bytes_per_s; /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
-    uint32_t unsafe;           /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
-    bool dry_run;              /* preflight only: changes nothing */
+    /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
+    uint64_t bandwidth_bytes_per_s;
+    uint32_t unsafe; /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
+    bool dry_run;    /* preflight only: changes nothing */
     bool quit_source;
     bool quit_destination;
 };

@@ -54,8 +54,8 @@ struct policy_trigger {
     uint32_t passes;         /* so many passes are complete */
     uint32_t stalled_passes; /* so many passes did not shrink, since the start */
     uint64_t elapsed_ms;     /* since `migrate` */
-    uint64_t
-        implied_downtime_below_ms; /* stopping at the end of the pass would cost less */
+    /* stopping at the end of the pass would cost less */
+    uint64_t implied_downtime_below_ms;
     bool implied_downtime_below_stop_max; /* the same against POLICY_STOP_MARGIN_PERMILLE of
                                              stop.max: a forecast that is somewhat off must
                                              not cost the guest a stop for nothing */
@@ -106,10 +106,10 @@ struct policy_run {
 /* What to do. because lives in the decision itself; rule points into static text. */
 struct policy_decision {
     enum policy_action action;
-    uint64_t
-        value; /* SET_DOWNTIME ms, SET_BANDWIDTH bytes per second, THROTTLE greatest percent; else 0 */
-    int64_t
-        wake_ns; /* look again at this time although nothing happens; INT64_MAX = never */
+    /* SET_DOWNTIME ms, SET_BANDWIDTH bytes per second, THROTTLE greatest percent; else 0 */
+    uint64_t value;
+    /* look again at this time although nothing happens; INT64_MAX = never */
+    int64_t wake_ns;
     char because[POLICY_TEXT_MAX]; /* one sentence with the numbers; also for WAIT */
     const char
         *rule;     /* "step 3" (from 1), "timeout", "timeout-per-gib", "progress-timeout",

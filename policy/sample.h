@@ -18,14 +18,14 @@ struct policy_sample {
     uint64_t total_bytes;
     uint64_t remaining_bytes;
     uint64_t transferred_bytes;
-    uint64_t
-        walked_bytes; /* (ram.normal + ram.duplicate) * page-size: guest memory handled so
-                         far, zero pages included, which transferred_bytes hardly shows. 0
-                         or POLICY_UNKNOWN: not said, transferred_bytes has to do */
-    uint64_t
-        dirty_bytes_per_s; /* distinct pages since the last sync; 0 in the first pass */
-    uint64_t
-        bandwidth_bytes_per_s; /* QEMU's own, over about 100 ms; 0 when not yet measured */
+    /* (ram.normal + ram.duplicate) * page-size: guest memory handled so far, zero pages
+     * included, which transferred_bytes hardly shows. 0 or POLICY_UNKNOWN: not said,
+     * transferred_bytes has to do */
+    uint64_t walked_bytes;
+    /* distinct pages since the last sync; 0 in the first pass */
+    uint64_t dirty_bytes_per_s;
+    /* QEMU's own, over about 100 ms; 0 when not yet measured */
+    uint64_t bandwidth_bytes_per_s;
     uint64_t expected_downtime_ms; /* POLICY_UNKNOWN when QEMU has none */
     uint64_t downtime_limit_ms;    /* in force on the source */
     uint32_t throttle_percent;     /* what the guest's CPUs lose now */

@@ -45,8 +45,8 @@ struct policy_trend {
     int64_t rate_t_ns;               /* the running measure of bandwidth began then ... */
     uint64_t rate_transferred_bytes; /* ... at this counter */
     int64_t rate_seen_ns;            /* how much time the measure is made of so far */
-    uint64_t
-        bandwidth_bytes_per_s;  /* measured by us between samples, smoothed; 0 = unknown */
+    /* measured by us between samples, smoothed; 0 = unknown */
+    uint64_t bandwidth_bytes_per_s;
     uint64_t dirty_bytes_per_s; /* what passes left over, by time; 0 = unknown */
 };
 

@@ -18,7 +18,7 @@ enum {
     QAPI_TEXT_MAX = 256, /* error texts and reasons; longer ones are cut */
     QAPI_NAME_MAX = 96,  /* machine types, CPU types, versions */
     QAPI_URI_MAX = 288,  /* an address of 255 characters, tcp:[]: and a range of ports */
-    QAPI_PCI_MAX = 64 /* devices that are compared one by one; more are counted only */
+    QAPI_PCI_MAX = 64    /* devices that are compared one by one; more are counted only */
 };
 
 #define QAPI_UNKNOWN_U64 UINT64_MAX
@@ -138,8 +138,8 @@ enum qapi_param {
 };
 
 struct qapi_params {
-    uint32_t
-        has; /* bit 1 << QAPI_PARAM_... : value is given (command) or offered (reply) */
+    /* bit 1 << QAPI_PARAM_... : value is given (command) or offered (reply) */
+    uint32_t has;
     uint64_t value[QAPI_PARAM_COUNT];
 };
 
@@ -189,9 +189,9 @@ struct qapi_cmd {
         struct qapi_params params; /* SET_PARAMS */
         struct {                   /* MIGRATE, MIGRATE_INCOMING */
             char uri[QAPI_URI_MAX];
-            bool
-                stay_on_error; /* INCOMING: exit-on-error false (since 9.1): the destination can
-                                   then be asked why it failed */
+            /* INCOMING: exit-on-error false (since 9.1): the destination can then be asked
+             * why it failed */
+            bool stay_on_error;
         } migrate;
         char path[QAPI_NAME_MAX]; /* QUERY_CPU_TYPE: QOM path */
     } u;

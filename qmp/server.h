@@ -30,8 +30,8 @@ struct qmp_server {
     enum qmp_server_state state;
     bool offers_oob;
     bool oob; /* the client enabled it */
-    bool
-        pretty; /* the owner may set it: spread messages over lines, as -mon pretty=on does */
+    /* the owner may set it: spread messages over lines, as -mon pretty=on does */
+    bool pretty;
     struct qmp_frame frame;
     struct qf_buf out; /* bytes to write; drained by the owner */
     json_t *current;   /* owned: the command lent last */
@@ -40,8 +40,8 @@ struct qmp_server {
 
 struct qmp_command {
     const char *name;
-    json_t *
-        args; /* borrowed; an object, or NULL. Integers outside of signed 64-bit are strings */
+    /* borrowed; an object, or NULL. Integers outside of signed 64-bit are strings */
+    json_t *args;
     json_t *id; /* borrowed, opaque, or NULL: keep a reference, give it to reply or error */
     bool oob;   /* came by exec-oob */
     /* All pointers are lent until the next qmp_server_next or qmp_server_fini. */

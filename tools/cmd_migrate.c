@@ -286,6 +286,7 @@ int cmd_migrate(int argc, char **argv)
         return tool_fail(&err);
     if (strcmp(command, "preflight") == 0)
         run.request.spec.dry_run = true;
+    run.render.all_checks = run.request.spec.dry_run;
     run.render.progress = !run.json && isatty(STDERR_FILENO);
     const int fd = open_journal(journal, &err);
     if (fd == -2)

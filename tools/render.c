@@ -58,7 +58,7 @@ static void show_sample(struct render *r, const struct policy_sample *s, int64_t
 static void show_check(struct render *r, const struct record_check *c, int64_t t_ns)
 {
     const bool bad = c->verdict == CHECK_REFUSED || c->verdict == CHECK_WARNING;
-    if (r->level < (bad ? RENDER_NORMAL : RENDER_VERBOSE))
+    if (r->level < (bad || r->all_checks ? RENDER_NORMAL : RENDER_VERBOSE))
         return;
     begin(r, r->out, t_ns);
     (void)fprintf(r->out, "%s: %s: %s\n", c->name, record_verdict_name(c->verdict),

@@ -12,10 +12,11 @@
 enum render_level { RENDER_QUIET, RENDER_NORMAL, RENDER_VERBOSE };
 
 struct render {
-    FILE *out;     /* phases, passes, decisions, the result */
-    FILE *err;     /* warnings, failures, the progress line */
-    bool progress; /* err is a terminal and a progress line is wanted */
-    bool shown;    /* a progress line stands on the terminal */
+    FILE *out;       /* phases, passes, decisions, the result */
+    FILE *err;       /* warnings, failures, the progress line */
+    bool progress;   /* err is a terminal and a progress line is wanted */
+    bool shown;      /* a progress line stands on the terminal */
+    bool all_checks; /* also those that are fine: preflight */
     enum render_level level;
     int64_t t0_ns;
     uint64_t pass; /* the last one told */
