@@ -81,8 +81,6 @@ static void on_line(struct session *s,
     (void)s;
     if (d->journal_fd >= 0 && qf_buf_append(&d->lines, line, strlen(line), NULL) != 0)
         lose_journal(d, ENOMEM);
-    if (record && record->kind == RECORD_RESULT)
-        d->result = record->u.result;
     if (record && journal_is_public(record->kind) && d->ops->on_record)
         d->ops->on_record(d, record, line, d->arg);
 }
@@ -219,10 +217,19 @@ static void send_command(struct drive *d, const struct mig_do *item)
 
 /* ---- the list ---- */
 
+static void feed_cancel(struct drive *d)
+{
+    d->cancel_wanted = false;
+    session_cancel(&d->session, now());
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct drive *d = timer->data;
-    session_timer(&d->session, now());
+    if (d->cancel_wanted)
+        feed_cancel(d);
+    else
+        session_timer(&d->session, now());
     carry_out(d);
 }
 
@@ -283,7 +290,9 @@ static void carry_out_list(struct drive *d)
         case MIG_DO_SYNC:
             start_sync(d);
             break;
-        case MIG_DO_RECORD:
+        case MIG_DO_RECORD: /* here, not with its line: there may be no memory for that */
+            if (item->u.record.kind == RECORD_RESULT)
+                d->result = item->u.record.u.result;
             break;
         case MIG_DO_END:
             d->over = true;
@@ -309,6 +318,8 @@ static void carry_out(struct drive *d)
         } else if (d->synced_now) {
             d->synced_now = false;
             session_synced(&d->session, now(), false);
+        } else if (d->cancel_wanted) {
+            feed_cancel(d);
         } else {
             arm_timer(d);
             return;
@@ -330,8 +341,6 @@ static void on_begin(uv_timer_t *timer)
     struct drive *d = timer->data;
     session_begin(&d->session, now());
     carry_out(d);
-    if (d->cancel_early)
-        drive_cancel(d);
 }
 
 int drive_start(struct drive *d,
@@ -367,10 +376,7 @@ void drive_cancel(struct drive *d)
 {
     if (d->closing)
         return;
-    if (d->session.mig.phase == MIG_NEW) {
-        d->cancel_early = true;
-        return;
-    }
-    session_cancel(&d->session, now());
-    carry_out(d);
+    d->cancel_wanted = true;
+    if (d->session.mig.phase != MIG_NEW) /* or on_begin is to come */
+        (void)uv_timer_start(&d->timer, on_timer, 0, 0);
 }

@@ -40,9 +40,10 @@ struct drive {
     struct qmp_addr addr[MIG_SIDES];
     struct drive_link *link[MIG_SIDES]; /* NULL: closed */
     unsigned handles_open;
-    struct qf_err broken[MIG_SIDES]; /* found while it was: code != 0, fed afterwards */
-    bool synced_now;                 /* likewise: nothing to sync */
-    bool cancel_early;               /* cancelled before the first turn of the loop */
+    struct qf_err broken
+        [MIG_SIDES]; /* found while a to-do list was carried out: code != 0, fed afterwards */
+    bool synced_now;    /* likewise: nothing to sync */
+    bool cancel_wanted; /* not told to the machine yet */
     bool over;
     bool closing;
     int journal_fd;      /* -1: none; owned */
@@ -66,7 +67,9 @@ int drive_start(struct drive *d,
                 void *arg,
                 struct qf_err *err);
 
-/* The user wants it stopped. What that means is the machine's to say. Harmless after the end. */
+/* The user wants it stopped. What that means is the machine's to say; it is told from the loop,
+ * so this may be called at any time, also from inside the callbacks above, and before the loop
+ * turns. Harmless after the end. */
 void drive_cancel(struct drive *d);
 
 #endif

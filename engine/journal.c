@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/buf.h"
 #include "engine/base/units.h"
 #include "policy/policy_json.h"
 #include "qmp/client.h"
+
+enum { LINE_MAX_BYTES = 64 * 1024 * 1024 }; /* several of the longest messages */
 
 /* ---- time ---- */
 
@@ -51,26 +54,44 @@ json_t *journal_line(struct journal_clock *clock, const char *type, int64_t t_ns
                      (json_int_t)clock->seq++, "t_ns", (json_int_t)t_ns);
 }
 
-/* ---- small setters: NULL-safe, so that one check at the end of a line is enough ---- */
+/* ---- putting things in ---- */
 
-static void put(json_t *o, const char *key, json_t *value)
+void journal_put(json_t *line, const char *key, json_t *value)
 {
-    (void)json_object_set_new(o, key, value); /* steals; fails harmlessly on NULL */
+    if (json_object_set_new(line, key, value) != 0)
+        (void)json_object_clear(line);
+}
+
+/* As json_string would check it; but that fails without memory, too. RFC 3629. */
+static bool is_utf8(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    while (*s) {
+        const unsigned char c = *s++;
+        const unsigned more = c < 0x80 ? 0 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
+        const unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
+        const unsigned char high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
+        if ((c >= 0x80 && c < 0xC2) || c > 0xF4 || (more > 0 && (*s < low || *s > high)))
+            return false;
+        for (unsigned i = 0; i < more; i++)
+            if ((*s++ & 0xC0) != 0x80)
+                return false;
+    }
+    return true;
+}
+
+/* QEMU's texts are UTF-8 by its own JSON; a cut one may not be. */
+void journal_put_text(json_t *line, const char *key, const char *text)
+{
+    journal_put(line, key, json_string_nocheck(is_utf8(text) ? text : "(not UTF-8)"));
 }
 
 static void put_u64(json_t *o, const char *key, uint64_t v)
 {
     const uint64_t most = (uint64_t)INT64_MAX;
-    put(o, key,
-        v == POLICY_UNKNOWN ? json_null()
-                            : json_integer((json_int_t)(v > most ? most : v)));
-}
-
-/* QEMU's texts are UTF-8 by its own JSON; a cut one may not be. */
-static void put_text(json_t *o, const char *key, const char *text)
-{
-    json_t *s = json_string(text);
-    put(o, key, s ? s : json_string_nocheck("(not UTF-8)"));
+    journal_put(o, key,
+                v == POLICY_UNKNOWN ? json_null()
+                                    : json_integer((json_int_t)(v > most ? most : v)));
 }
 
 /* ---- spec ---- */
@@ -78,17 +99,20 @@ static void put_text(json_t *o, const char *key, const char *text)
 static json_t *dump_spec(const struct mig_spec *s)
 {
     json_t *o = json_object();
-    put_text(o, "source", s->source);
-    put_text(o, "destination", s->destination);
-    put_text(o, "address", s->address);
-    put(o, "port_first", json_integer(s->port_first));
-    put(o, "port_last", json_integer(s->port_last));
+    journal_put_text(o, "source", s->source);
+    journal_put_text(o, "destination", s->destination);
+    journal_put_text(o, "address", s->address);
+    journal_put(o, "port_first", json_integer(s->port_first));
+    journal_put(o, "port_last", json_integer(s->port_last));
     put_u64(o, "bandwidth", s->bandwidth_bytes_per_s); /* null: hypervisor's */
-    put(o, "unsafe", json_integer(s->unsafe));
-    put(o, "dry_run", json_boolean(s->dry_run));
-    put(o, "quit_source", json_boolean(s->quit_source));
-    put(o, "quit_destination", json_boolean(s->quit_destination));
-    return o;
+    journal_put(o, "unsafe", json_integer(s->unsafe));
+    journal_put(o, "dry_run", json_boolean(s->dry_run));
+    journal_put(o, "quit_source", json_boolean(s->quit_source));
+    journal_put(o, "quit_destination", json_boolean(s->quit_destination));
+    if (json_object_get(o, "source"))
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 static void get_text(const json_t *o, const char *key, char *dst, size_t size)
@@ -131,10 +155,10 @@ json_t *journal_header(struct journal_clock *clock,
                        const struct policy *policy)
 {
     json_t *o = journal_line(clock, "journal", clock->t0_ns);
-    put(o, "format", json_integer(JOURNAL_FORMAT));
-    put(o, "wall_ms", json_integer((json_int_t)clock->wall_ms));
-    put(o, "spec", dump_spec(spec));
-    put(o, "policy", policy_dump(policy));
+    journal_put(o, "format", json_integer(JOURNAL_FORMAT));
+    journal_put(o, "wall_ms", json_integer((json_int_t)clock->wall_ms));
+    journal_put(o, "spec", dump_spec(spec));
+    journal_put(o, "policy", policy_dump(policy));
     return o;
 }
 
@@ -159,7 +183,7 @@ int journal_read_header(const json_t *line,
     char *text = json_dumps(json_object_get(line, "policy"), JSON_COMPACT);
     if (!text)
         return qf_fail(err, QF_E_USAGE, "not a journal: no policy in its first line");
-    const int rc = policy_load("policy of the journal", text, strlen(text), policy, err);
+    const int rc = policy_restore("policy of the journal", text, strlen(text), policy, err);
     free(text);
     if (rc != 0)
         return rc;
@@ -174,13 +198,13 @@ int journal_read_header(const json_t *line,
 
 static void put_check(json_t *o, const struct record_check *c)
 {
-    put_text(o, "name", c->name);
-    put_text(o, "verdict", record_verdict_name(c->verdict));
-    put_text(o, "message", c->message);
+    journal_put_text(o, "name", c->name);
+    journal_put_text(o, "verdict", record_verdict_name(c->verdict));
+    journal_put_text(o, "message", c->message);
     if (c->source[0] != '\0')
-        put_text(o, "source", c->source);
+        journal_put_text(o, "source", c->source);
     if (c->destination[0] != '\0')
-        put_text(o, "destination", c->destination);
+        journal_put_text(o, "destination", c->destination);
 }
 
 static void put_sample(json_t *o, const struct policy_sample *s)
@@ -192,36 +216,36 @@ static void put_sample(json_t *o, const struct policy_sample *s)
     put_u64(o, "dirty_rate", s->dirty_bytes_per_s);
     put_u64(o, "bandwidth", s->bandwidth_bytes_per_s);
     put_u64(o, "expected_downtime_ms", s->expected_downtime_ms);
-    put(o, "throttle", json_integer(s->throttle_percent));
-    put_text(o, "mode",
-             s->postcopy        ? "postcopy"
-             : s->guest_stopped ? "stop-and-copy"
-                                : "precopy");
+    journal_put(o, "throttle", json_integer(s->throttle_percent));
+    journal_put_text(o, "mode",
+                     s->postcopy        ? "postcopy"
+                     : s->guest_stopped ? "stop-and-copy"
+                                        : "precopy");
 }
 
 static void put_result(json_t *o, const struct record_result *r, const struct mig *m)
 {
-    put_text(o, "outcome", record_outcome_name(r->outcome));
-    put_text(o, "running_on", record_place_name(r->running_on));
-    put(o, "exit", json_integer(qf_code_status(r->code)));
-    put_text(o, "reason", r->reason);
-    put_text(o, "mode", record_mode_name(r->mode));
+    journal_put_text(o, "outcome", record_outcome_name(r->outcome));
+    journal_put_text(o, "running_on", record_place_name(r->running_on));
+    journal_put(o, "exit", json_integer(qf_code_status(r->code)));
+    journal_put_text(o, "reason", r->reason);
+    journal_put_text(o, "mode", record_mode_name(r->mode));
     put_u64(o, "total_ms", r->total_ms);
     put_u64(o, "downtime_ms", r->downtime_ms);
     put_u64(o, "blackout_ms", r->blackout_ms);
     put_u64(o, "transferred", r->transferred_bytes);
     put_u64(o, "passes", r->passes);
-    put_text(o, "policy", m->policy.name);
-    put(o, "network", json_null());
+    journal_put_text(o, "policy", m->policy.name);
+    journal_put(o, "network", json_null());
 }
 
 static void put_decision(json_t *o, const struct policy_decision *d, const struct mig *m)
 {
-    put_text(o, "action", policy_action_name(d->action));
-    put_text(o, "because", d->because);
-    put_text(o, "policy", m->policy.name);
+    journal_put_text(o, "action", policy_action_name(d->action));
+    journal_put_text(o, "because", d->because);
+    journal_put_text(o, "policy", m->policy.name);
     put_u64(o, "value", d->value);
-    put_text(o, "rule", d->rule);
+    journal_put_text(o, "rule", d->rule);
 }
 
 static const char *type_of(enum record_kind kind)
@@ -253,8 +277,8 @@ json_t *journal_record(struct journal_clock *clock,
     json_t *o = journal_line(clock, type_of(r->kind), t_ns);
     switch (r->kind) {
     case RECORD_PHASE:
-        put_text(o, "phase", r->u.phase.public);
-        put_text(o, "step", r->u.phase.name);
+        journal_put_text(o, "phase", r->u.phase.public);
+        journal_put_text(o, "step", r->u.phase.name);
         break;
     case RECORD_CHECK:
         put_check(o, &r->u.check);
@@ -267,7 +291,7 @@ json_t *journal_record(struct journal_clock *clock,
         break;
     case RECORD_WARNING:
     case RECORD_NOTE:
-        put_text(o, "message", r->u.text);
+        journal_put_text(o, "message", r->u.text);
         break;
     case RECORD_RESULT:
         put_result(o, &r->u.result, m);
@@ -281,18 +305,15 @@ bool journal_is_public(enum record_kind kind)
     return kind != RECORD_NOTE;
 }
 
+/* Not json_dumps: without memory for a key it leaves that out and goes on (jansson 2.14). */
 char *journal_dump(const json_t *line)
 {
-    char *text = json_dumps(line, JSON_COMPACT);
-    if (!text)
-        return NULL;
-    const size_t n = strlen(text);
-    char *grown = realloc(text, n + 2);
-    if (!grown) {
-        free(text);
-        return NULL;
-    }
-    grown[n] = '\n';
-    grown[n + 1] = '\0';
-    return grown;
+    struct qf_buf b;
+    qf_buf_init(&b, LINE_MAX_BYTES);
+    if (json_object_get(line, "time") &&
+        qmp_json_append(&b, line, JSON_COMPACT, NULL) == 0 &&
+        qf_buf_append(&b, "\n", 2, NULL) == 0)
+        return b.data;
+    qf_buf_fini(&b);
+    return NULL;
 }

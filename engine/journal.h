@@ -47,7 +47,15 @@ json_t *journal_record(struct journal_clock *clock,
 /* Shown by --json (and not only written to the journal)? */
 bool journal_is_public(enum record_kind kind);
 
-/* One line of text with a newline; allocated, to be freed. NULL without memory. */
+/* Add to a line. value: stolen; NULL means that there was no memory for it. A line that could not
+ * be completed is emptied: journal_dump makes no text of it, so that one check there is enough. */
+void journal_put(json_t *line, const char *key, json_t *value);
+void journal_put_text(json_t *line,
+                      const char *key,
+                      const char *text); /* maybe not UTF-8 */
+
+/* One line of text with a newline; allocated, to be freed. NULL without memory, also when there
+ * was none while the line was made. */
 char *journal_dump(const json_t *line);
 
 #endif

@@ -23,7 +23,8 @@ static const struct phase_row phases[] = {
     [MIG_CONFIGURE]  = {phase_configure,  TO(START) | TO(ROLLBACK)},
     [MIG_START]      = {phase_start,      TO(PRECOPY) | TO(ROLLBACK) | TO(RECONCILE)},
     [MIG_PRECOPY]    = {phase_precopy,    TO(SWITCHOVER) | TO(ROLLBACK) | TO(RECONCILE)},
-    [MIG_SWITCHOVER] = {phase_switchover, TO(POSTCOPY) | TO(FINISH) | TO(ROLLBACK) | TO(RECONCILE)},
+    [MIG_SWITCHOVER] = {phase_switchover, TO(POSTCOPY) | TO(FINISH) | TO(ROLLBACK) | TO(RECONCILE) |
+                                          TO(HELD)},
     [MIG_POSTCOPY]   = {phase_postcopy,   TO(FINISH) | TO(ROLLBACK) | TO(RECONCILE) | TO(HELD)},
     [MIG_FINISH]     = {phase_finish,     TO(DONE) | TO(ROLLBACK) | TO(RECONCILE) | TO(HELD)},
     [MIG_ROLLBACK]   = {phase_rollback,   TO(FAILED) | TO(FINISH) | TO(RECONCILE) | TO(HELD)},
@@ -681,7 +682,8 @@ static enum record_place where_it_runs(const struct mig *m)
         const enum qapi_run_state run = m->side[MIG_SRC].run;
         const bool there = run != QAPI_RUN_UNKNOWN && run != QAPI_RUN_INMIGRATE &&
                            run != QAPI_RUN_POSTMIGRATE && run != QAPI_RUN_PRELAUNCH;
-        return there && !m->side[MIG_SRC].gone ? PLACE_SOURCE : PLACE_UNKNOWN;
+        const bool seen = m->side[MIG_SRC].link == MIG_LINK_UP;
+        return there && seen ? PLACE_SOURCE : PLACE_UNKNOWN;
     }
     switch (v.owner) {
     case OWNER_SRC:
@@ -796,6 +798,22 @@ static void late(struct mig *m, const struct mig_ask *a, struct mig_todo *todo)
     handle(m, &ev, todo);
 }
 
+/* A question (or what can be said twice) that is late hinders the next one no longer. Should its answer still come, it is
+ * passed over: by then there is a newer one. */
+static void give_up_asking(struct mig *m, const struct mig_ask *late_one)
+{
+    struct mig_ask *asked = find_ask(m, late_one->id);
+    if (!asked)
+        return; /* its link went down meanwhile */
+    *asked = (struct mig_ask){.row = -1};
+    if (!late_one->look)
+        return;
+    m->side[late_one->side].looking = 0;
+    for (struct mig_ask *a = m->ask; a < m->ask + MIG_ASKS_MAX; a++)
+        if (a->side == late_one->side)
+            a->look = false;
+}
+
 static void check_deadlines(struct mig *m, struct mig_todo *todo)
 {
     for (unsigned i = 0; i < MIG_ASKS_MAX && !m->ended; i++) {
@@ -805,6 +823,10 @@ static void check_deadlines(struct mig *m, struct mig_todo *todo)
         a->late = true;
         const struct mig_ask copy = *a;
         late(m, &copy, todo);
+        if ((asks[copy.command].late == LATE_SILENT ||
+             copy.command == QAPI_MIGRATE_START_POSTCOPY) &&
+            !m->ended)
+            give_up_asking(m, &copy);
     }
 }
 

@@ -154,9 +154,11 @@ struct mig {
     bool handed_over; /* cont was sent to the destination, or its paused guest accepted */
     /* the destination's cont was refused: the way back is the only one */
     bool cont_refused;
+    bool cont_again; /* cont was sent to the destination twice: the first one got lost */
     bool was_postcopy;
     bool cancel_sent;
     bool yank_sent;
+    bool stuck; /* the switchover did not get on, and breaking the connection did not help */
     bool sync_asked;
     bool synced;
     bool taken_up; /* a move found under way was taken up */

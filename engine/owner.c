@@ -21,7 +21,8 @@ enum src_class {
     S_DEAD_DONE =
         1 << 12, /* died when its part was done, or nearly: last seen device, completed */
     S_DEAD_PC = 1 << 13, /* died in post-copy */
-    S_STRANGE = 1 << 14
+    S_STRANGE = 1 << 14,
+    S_HANGS = 1 << 15 /* silent; last seen on its way to the switch, or in it */
 };
 
 enum dst_class {
@@ -41,7 +42,7 @@ enum dst_class {
     D_OTHER = 1 << 13     /* not an incoming QEMU */
 };
 
-#define S_ANY 0x7fffU
+#define S_ANY 0xffffU
 #define D_ANY 0x3fffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
 #define D_HARMLESS (D_FAILED | D_DEAD)
@@ -73,7 +74,7 @@ static const struct row table[] = {
  "the guest is on the source, the destination waits"},
 {S_FREE,                    D_HARMLESS,              OWNER_SRC,     STAGE_IDLE,      MAY_CONT_SRC | MAY_QUIT_DST,
  "the guest is on the source, the destination can never run it"},
-{S_FREE,                    D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING,
+{S_FREE,                    D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING | D_PC_READY,
                                                      OWNER_SRC,     STAGE_IDLE,      MAY_QUIT_DST,
  "the guest is on the source, the destination holds a stopped copy that nobody may continue"},
 {S_FREE,                    D_SILENT | D_OTHER | D_DEAD_RAN,
@@ -81,7 +82,7 @@ static const struct row table[] = {
  "the guest is on the source"},
 {S_STOPPED,                 D_HARMLESS | D_WAITING,  OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
  "the source has the guest back but left it stopped"},
-{S_STOPPED,                 D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING,
+{S_STOPPED,                 D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING | D_PC_READY,
                                                      OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
  "the source has the guest back but left it stopped; the destination must be gone first"},
 {S_UNWINDING,               D_ANY,                   OWNER_SRC,     STAGE_UNWINDING, MAY_YANK,
@@ -117,7 +118,7 @@ static const struct row table[] = {
 {S_DONE,                    D_REFUSED,               OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
  "the destination cannot run the guest, the source still holds the whole of it"},
 {S_DONE | S_DEAD | S_DEAD_DONE,
-                            D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC,
+                            D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC | MAY_CONT_DST,
  "the destination has the guest"},
 {S_DONE,                    D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
  "the destination died after it had taken over"},
@@ -125,13 +126,16 @@ static const struct row table[] = {
 /* Post-copy: the guest's memory is split, no way back. */
 {S_POSTCOPY,                D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "the destination has the device state and waits to be continued"},
-{S_POSTCOPY,                D_PC_LOADING | D_LOADING | D_PC_RUNS | D_RUNS | D_LOADED | D_SILENT,
+{S_POSTCOPY,                D_PC_RUNS | D_RUNS,      OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+ "memory is split between both sides, the guest was handed over"},
+{S_POSTCOPY,                D_PC_LOADING | D_LOADING | D_LOADED | D_SILENT,
                                                      OWNER_DST,     STAGE_POSTCOPY,  0,
  "memory is split between both sides"},
 {S_DONE,                    D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "all memory was sent, the destination waits to be continued"},
-{S_DONE,                    D_PC_RUNS | D_PC_LOADING,
-                                                     OWNER_DST,     STAGE_POSTCOPY,  0,
+{S_DONE,                    D_PC_RUNS,               OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+ "all memory was sent, the guest was handed over"},
+{S_DONE,                    D_PC_LOADING,            OWNER_DST,     STAGE_POSTCOPY,  0,
  "all memory was sent, the destination takes the last of it in"},
 {S_POSTCOPY | S_BROKEN,     D_DEAD | D_DEAD_RAN | D_FAILED,
                                                      OWNER_NONE,    STAGE_LOST,      0,
@@ -152,6 +156,13 @@ static const struct row table[] = {
 {S_DEAD_DONE,               D_FAILED | D_DEAD | D_DEAD_RAN,
                                                      OWNER_NONE,    STAGE_LOST,      0,
  "both sides are gone"},
+
+/* The source's main loop may hang in a write to a silent network. Out of band, yank still reaches
+ * it: it fails and takes its guest back. Harmless where the destination does not run; and once
+ * the source has completed, QEMU has nothing to yank. */
+{S_HANGS,                   D_WAITING | D_LOADING | D_FAILED | D_LOADED | D_DEAD | D_SILENT,
+                                                     OWNER_UNKNOWN, STAGE_CONFLICT,  MAY_YANK,
+ "the source does not answer"},
 
 {S_ANY,                     D_ANY,                   OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "what is known of the two sides does not fit together"},
@@ -191,12 +202,39 @@ static enum src_class class_of_dead_src(enum qapi_mig_status last)
     return S_DEAD;
 }
 
+static enum src_class class_of_silent_src(enum qapi_mig_status last)
+{
+    switch (last) {
+    case QAPI_MIG_SETUP:
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_ACTIVE:
+    case QAPI_MIG_PRE_SWITCHOVER:
+    case QAPI_MIG_DEVICE:
+    case QAPI_MIG_CANCELLING:
+        return S_HANGS;
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_COMPLETED:
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
+    case QAPI_MIG_UNKNOWN:
+    case QAPI_MIG_NONE:
+    case QAPI_MIG_CANCELLED:
+    case QAPI_MIG_FAILING:
+    case QAPI_MIG_FAILED:
+    case QAPI_MIG_COLO:
+        break;
+    }
+    return S_SILENT;
+}
+
 static enum src_class class_of_src(const struct owner_side *s)
 {
     if (s->reach == OWNER_DEAD)
         return class_of_dead_src(s->status);
     if (s->reach == OWNER_SILENT)
-        return S_SILENT;
+        return class_of_silent_src(s->status);
     if (s->run == QAPI_RUN_INMIGRATE || s->run == QAPI_RUN_UNKNOWN)
         return S_STRANGE;
     switch (s->status) {

@@ -28,6 +28,31 @@ static void tidy(struct mig *m)
     configure_unwind(m);
 }
 
+static void held_paused(struct mig *m)
+{
+    m->has_reason = false;
+    mig_fail(
+        m, OUTCOME_LOST, QF_E_HELD,
+        "the destination has the whole guest, but is paused although it was continued: "
+        "send cont to it");
+    mig_go(m, MIG_HELD);
+}
+
+/* The link broke at cont, and the destination is paused still: it has not got it. Said twice it
+ * does no harm, the source is done for good. */
+static bool cont_got_lost(struct mig *m, struct mig_todo *todo)
+{
+    if (!m->guest_ran || m->side[MIG_DST].run != QAPI_RUN_PAUSED)
+        return false;
+    if (m->cont_again || !mig_act(m, todo, MIG_DST, QAPI_CONT)) {
+        held_paused(m);
+        return true;
+    }
+    m->cont_again = true;
+    next_stage(m, CONT);
+    return true;
+}
+
 /* May the destination be continued, is it done already, or is it to be waited for? */
 static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
@@ -48,8 +73,9 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         mig_go(m, MIG_HELD);
         return;
     }
-    if (!m->side[MIG_SRC].fresh || !m->side[MIG_DST].fresh)
-        return;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        if (!m->side[i].fresh && !m->side[i].gone)
+            return;
     mig_view(m, &v);
     switch (v.stage) {
     case STAGE_LOADED:
@@ -69,7 +95,8 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     case STAGE_MOVED:
         m->handed_over = true;
-        tidy(m);
+        if (!cont_got_lost(m, todo))
+            tidy(m);
         return;
     case STAGE_SWITCHING:
         return; /* the destination's own completed is a moment behind */
@@ -110,6 +137,10 @@ static void hear_cont(struct mig *m, const struct mig_event *ev, struct mig_todo
         }
         mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s",
                  ev->u.reply.error_desc);
+        if (m->cont_again) { /* it may have run meanwhile: no way back */
+            held_paused(m);
+            return;
+        }
         m->cont_refused = true;
         m->handed_over = false;
         m->side[MIG_DST].fresh = false;

@@ -48,6 +48,15 @@ static void hand_over(struct mig *m, struct mig_todo *todo)
     }
 }
 
+/* The link broke at cont, and the destination is paused still: it has not got it. */
+static void hand_over_again(struct mig *m, struct mig_todo *todo)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    if (m->cont_again || !m->guest_ran || !dst->fresh || dst->run != QAPI_RUN_PAUSED)
+        return;
+    m->cont_again = mig_act(m, todo, MIG_DST, QAPI_CONT);
+}
+
 static bool follow(struct mig *m)
 {
     switch (m->side[MIG_SRC].migrate.status) {
@@ -110,6 +119,8 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         return;
     if (!m->handed_over)
         hand_over(m, todo);
+    else if (ev->kind == MIG_EV_ENTER)
+        hand_over_again(m, todo);
     if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && m->handed_over &&
         src->migrate.has_ram)
         record_sample(m, todo);

@@ -297,7 +297,8 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (follow_status(m) || follow_cancel(m))
         return;
     if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && !ev->u.reply.refused) {
-        take_sample(m, true, todo);
+        /* In setup the counters are empty, and worth no record; time limits hold all the same. */
+        take_sample(m, m->side[MIG_SRC].migrate.total_bytes > 0, todo);
         if (m->going)
             return;
         if (m->sample_again)
@@ -314,6 +315,17 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         if (m->going)
             return;
     }
+    if (mig_late(ev, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY)) {
+        mig_go(m, MIG_RECONCILE);
+        return;
+    }
+    /* Whether it arrived before the link broke is not known; said twice it does no harm. */
+    if (ev->kind == MIG_EV_ENTER && m->postcopy_asked &&
+        !mig_is_asked(m, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY))
+        m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
+    if (ev->kind == MIG_EV_ENTER &&
+        !m->guest_paused) /* who stopped it since it was asked? */
+        (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_STATUS);
     if (ev->kind == MIG_EV_ENTER || ev->kind == MIG_EV_TIMER ||
         (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC &&
          ev->u.qmp.kind == QAPI_EVENT_MIGRATION_PASS))

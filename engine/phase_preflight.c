@@ -46,7 +46,7 @@ static bool ask_cpu_type(struct mig *m, enum mig_side_id side, struct qapi_cmd *
 }
 
 /* What one side is. A refused query leaves its fact empty: the check says "unknown". Only
- * query-status must work: what has none is not a system emulator (qemu-storage-daemon speaks
+ * query-status and query-migrate must work: what has none is not a system emulator (qemu-storage-daemon speaks
  * QMP, too). */
 static int hear_fact(struct mig *m,
                      enum mig_side_id side,
@@ -56,10 +56,10 @@ static int hear_fact(struct mig *m,
     (void)todo;
     struct mig_side *s = &m->side[side];
     if (r->refused) {
-        if (r->command == QAPI_QUERY_STATUS) {
+        if (r->command == QAPI_QUERY_STATUS || r->command == QAPI_QUERY_MIGRATE) {
             mig_fail(m, OUTCOME_FAILED, QF_E_PROTO,
-                     "%s: not a QEMU system emulator: query-status: %s",
-                     mig_side_name(side), r->error_desc);
+                     "%s: not a QEMU system emulator: %s: %s", mig_side_name(side),
+                     qapi_command_name(r->command), r->error_desc);
             return -1;
         }
         return 0;
@@ -477,7 +477,8 @@ static bool is_course_of_ours(const struct mig *m)
     struct owner_view v;
     mig_view(m, &v);
     const enum qapi_mig_status dst = m->side[MIG_DST].migrate.status;
-    if ((m->side[MIG_SRC].caps_found.on & NEEDED_SRC) != NEEDED_SRC)
+    if (v.stage != STAGE_MOVED &&
+        (m->side[MIG_SRC].caps_found.on & NEEDED_SRC) != NEEDED_SRC)
         return false; /* somebody else's, without what makes a switch safe */
     switch (v.stage) {
     case STAGE_COPYING:

@@ -115,7 +115,10 @@ static void go_where_facts_say(struct mig *m)
         }
         return;
     case STAGE_SWITCHING:
-        mig_go(m, MIG_SWITCHOVER);
+        if (m->stuck)
+            held(m, &v);
+        else
+            mig_go(m, MIG_SWITCHOVER);
         return;
     case STAGE_LOADED:
     case STAGE_MOVED:
@@ -156,6 +159,8 @@ void phase_reconcile(struct mig *m, const struct mig_event *ev, struct mig_todo 
         return;
     }
     for (unsigned i = 0; i < MIG_SIDES; i++) {
+        if (!m->side[i].gone && !m->side[i].fresh)
+            m->side[i].silent = true; /* what is known of it is from before the doubt */
         if (m->side[i].link != MIG_LINK_OPENING)
             continue;
         m->side[i].link = MIG_LINK_DOWN; /* no news of it is wanted any more */

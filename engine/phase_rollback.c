@@ -18,6 +18,7 @@ enum { END, GATE, GUEST, PUT, CHECK };
 enum {
     POLL_MS = 50,
     GATE_POLL_MS = 10,
+    DST_MS = 1000,         /* so long the destination may think before the cancel */
     CANCEL_MS = 10 * 1000, /* then yank */
     END_MS = 120 * 1000,
     GATE_MS = 60 * 1000,
@@ -51,10 +52,13 @@ static bool know_both(struct mig *m, const struct mig_event *ev, struct mig_todo
             continue;
         if (ev->kind == MIG_EV_TIMER)
             s->fresh = false;
-        if (!s->fresh) {
-            mig_look(m, todo, (enum mig_side_id)i);
+        if (s->fresh)
+            continue;
+        mig_look(m, todo, (enum mig_side_id)i);
+        /* To end the source's migration the destination need not answer, and the guest may be
+         * stopped meanwhile. */
+        if (i == MIG_SRC || m->stage != END || !mig_is_past(m, m->stage_ns, DST_MS))
             known = false;
-        }
     }
     return known;
 }

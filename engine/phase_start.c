@@ -38,7 +38,8 @@ void phase_start(struct mig *m, const struct mig_event *ev, struct mig_todo *tod
     if (ev->kind == MIG_EV_DOWN) {
         mig_fail(m, OUTCOME_FAILED, QF_E_LOST, "%s: %s", mig_side_name(ev->side),
                  ev->u.down.err.text);
-        mig_go(m, m->started ? MIG_RECONCILE : MIG_ROLLBACK);
+        mig_go(m,
+               MIG_RECONCILE); /* dead or only not to be seen: the way back depends on it */
     } else if (m->cancel_wanted) {
         mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled by the user");
         mig_go(m, MIG_ROLLBACK);

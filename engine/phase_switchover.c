@@ -34,6 +34,10 @@ static void go_on(struct mig *m, struct mig_todo *todo)
         mig_look_stale(m, todo);
         return;
     }
+    if (m->has_reason) { /* it was refused, and the source waits still */
+        mig_go(m, MIG_ROLLBACK);
+        return;
+    }
     if (in_time && (v.may & MAY_CONTINUE)) {
         mig_note(todo, "the destination is ready: once both sides have completed it is %s",
                  m->guest_ran ? "continued" : "left paused, as the source was found");
@@ -52,7 +56,12 @@ static void go_on(struct mig *m, struct mig_todo *todo)
  * waits; yank, out of band, makes it fail and take its guest back (lab, finding 2 and 3). */
 static void break_loose(struct mig *m, struct mig_todo *todo)
 {
-    if (m->yank_sent || !mig_is_past(m, m->phase_ns, STUCK_MS + 2 * m->downtime_limit_ms))
+    const uint64_t stuck_ms = STUCK_MS + 2 * m->downtime_limit_ms;
+    if (m->yank_sent && mig_is_past(m, m->phase_ns, stuck_ms + STUCK_MS)) {
+        m->stuck = true;
+        mig_go(m, MIG_RECONCILE);
+    }
+    if (m->yank_sent || !mig_is_past(m, m->phase_ns, stuck_ms))
         return;
     m->yank_sent = true;
     mig_warn(
@@ -124,6 +133,29 @@ static void follow(struct mig *m, struct mig_todo *todo)
     }
 }
 
+/* The source died in the switch. Either everything was on its way, and the destination loads it
+ * to the end; or it fails. */
+static void follow_destination(struct mig *m,
+                               const struct mig_event *ev,
+                               struct mig_todo *todo)
+{
+    struct owner_view v;
+    if (ev->kind == MIG_EV_TIMER)
+        m->side[MIG_DST].fresh = false;
+    mig_look_stale(m, todo);
+    mig_wake_in(m, POLL_MS);
+    mig_view(m, &v);
+    if (m->side[MIG_DST].fresh && v.stage != STAGE_SWITCHING) {
+        mig_go(m, MIG_RECONCILE);
+    } else if (mig_is_past(m, m->phase_ns, STUCK_MS)) {
+        mig_fail(
+            m, OUTCOME_LOST, QF_E_HELD,
+            "the source died in the switchover, and the destination neither completes nor "
+            "fails");
+        mig_go(m, MIG_HELD);
+    }
+}
+
 void phase_switchover(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_DOWN) {
@@ -139,14 +171,24 @@ void phase_switchover(struct mig *m, const struct mig_event *ev, struct mig_todo
     if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_CONTINUE) && ev->u.reply.refused) {
         /* It has moved on, or was cancelled, in the very moment: the status tells. */
         mig_note(todo, "source: migrate-continue: %s", ev->u.reply.error_desc);
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "source: migrate-continue: %s",
+                 ev->u.reply.error_desc);
+        m->continued = false;
+        m->side[MIG_SRC].fresh = false;
         mig_look(m, todo, MIG_SRC);
     }
     follow(m, todo);
     if (m->going)
         return;
+    if (m->side[MIG_SRC].gone) {
+        follow_destination(m, ev, todo);
+        return;
+    }
     if (m->continued)
         break_loose(m, todo);
-    if (ev->kind == MIG_EV_TIMER && m->continued &&
+    if (m->going)
+        return;
+    if (ev->kind == MIG_EV_TIMER && m->continued && m->side[MIG_SRC].link == MIG_LINK_UP &&
         !mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE))
         (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_MIGRATE);
     mig_wake_in(m, m->continued ? POLL_MS : AGAIN_MS + POLL_MS);

@@ -29,7 +29,7 @@ static const char *side_name(enum mig_side_id side)
 static json_t *event_line(struct session *s, int64_t t_ns, const char *kind)
 {
     json_t *o = journal_line(&s->clock, "event", t_ns);
-    (void)json_object_set_new(o, "kind", json_string(kind));
+    journal_put(o, "kind", json_string(kind));
     return o;
 }
 
@@ -37,24 +37,24 @@ static json_t *side_line(
     struct session *s, int64_t t_ns, const char *kind, enum mig_side_id side, json_t *qmp)
 {
     json_t *o = event_line(s, t_ns, kind);
-    (void)json_object_set_new(o, "side", json_string(side_name(side)));
+    journal_put(o, "side", json_string(side_name(side)));
     if (qmp)
-        (void)json_object_set(o, "qmp", qmp);
+        journal_put(o, "qmp", json_incref(qmp));
     return o;
 }
 
 /* The command as it goes out, and with what secrets it had left out: none so far. */
-static json_t *command_json(const struct qapi_cmd *cmd)
+static json_t *command_json(const struct qapi_cmd *cmd, bool oob)
 {
     json_t *args = NULL;
     if (qapi_encode(cmd, &args) != 0)
         return NULL;
-    json_t *o = json_object();
-    (void)json_object_set_new(o, qapi_command_oob(cmd->command) ? "exec-oob" : "execute",
-                              json_string(qapi_command_name(cmd->command)));
-    if (args)
-        (void)json_object_set_new(o, "arguments", args);
-    return o;
+    json_t *o =
+        json_pack("{s:s}", oob ? "exec-oob" : "execute", qapi_command_name(cmd->command));
+    if (!args || json_object_set_new(o, "arguments", args) == 0)
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
@@ -65,12 +65,14 @@ static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
     };
     json_t *o = journal_line(&s->clock, d->kind == MIG_DO_END ? "end" : "do", t_ns);
     if (d->kind != MIG_DO_END)
-        (void)json_object_set_new(o, "do", json_string(names[d->kind]));
+        journal_put(o, "do", json_string(names[d->kind]));
     if (d->kind == MIG_DO_OPEN || d->kind == MIG_DO_CLOSE || d->kind == MIG_DO_SEND)
-        (void)json_object_set_new(o, "side", json_string(side_name(d->side)));
+        journal_put(o, "side", json_string(side_name(d->side)));
     if (d->kind == MIG_DO_SEND) {
-        (void)json_object_set_new(o, "id", json_integer((json_int_t)d->u.send.id));
-        (void)json_object_set_new(o, "qmp", command_json(&d->u.send.cmd));
+        journal_put(o, "id", json_integer((json_int_t)d->u.send.id));
+        const struct qapi_cmd *cmd = &d->u.send.cmd;
+        const bool oob = qapi_command_oob(cmd->command) && s->mig.side[d->side].oob;
+        journal_put(o, "qmp", command_json(cmd, oob));
     }
     emit(s, o, NULL);
 }
@@ -118,7 +120,7 @@ void session_up(
     struct session *s, int64_t t_ns, enum mig_side_id side, json_t *greeting, bool oob)
 {
     json_t *o = side_line(s, t_ns, "up", side, greeting);
-    (void)json_object_set_new(o, "oob", json_boolean(oob));
+    journal_put(o, "oob", json_boolean(oob));
     emit(s, o, NULL);
     struct mig_event ev = {.kind = MIG_EV_UP, .t_ns = t_ns, .side = side};
     ev.u.up.oob = oob;
@@ -133,10 +135,9 @@ void session_down(struct session *s,
                   bool gone)
 {
     json_t *o = side_line(s, t_ns, "down", side, NULL);
-    (void)json_object_set_new(o, "code", json_integer((json_int_t)why->code));
-    json_t *text = json_string(why->text);
-    (void)json_object_set_new(o, "text", text ? text : json_string("(not UTF-8)"));
-    (void)json_object_set_new(o, "gone", json_boolean(gone));
+    journal_put(o, "code", json_integer((json_int_t)why->code));
+    journal_put_text(o, "text", why->text);
+    journal_put(o, "gone", json_boolean(gone));
     emit(s, o, NULL);
     struct mig_event ev = {.kind = MIG_EV_DOWN, .t_ns = t_ns, .side = side};
     ev.u.down.err = *why;
@@ -148,7 +149,7 @@ void session_reply(
     struct session *s, int64_t t_ns, enum mig_side_id side, uint64_t id, json_t *whole)
 {
     json_t *o = side_line(s, t_ns, "reply", side, whole);
-    (void)json_object_set_new(o, "id", json_integer((json_int_t)id));
+    journal_put(o, "id", json_integer((json_int_t)id));
     emit(s, o, NULL);
     struct mig_event ev = {.kind = MIG_EV_REPLY, .t_ns = t_ns, .side = side, .id = id};
     enum qapi_command command;
@@ -180,7 +181,7 @@ void session_cancel(struct session *s, int64_t t_ns)
 void session_synced(struct session *s, int64_t t_ns, bool failed)
 {
     json_t *o = event_line(s, t_ns, "synced");
-    (void)json_object_set_new(o, "failed", json_boolean(failed));
+    journal_put(o, "failed", json_boolean(failed));
     emit(s, o, NULL);
     struct mig_event ev = {.kind = MIG_EV_SYNCED, .t_ns = t_ns};
     ev.u.sync_failed = failed;

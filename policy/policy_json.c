@@ -82,7 +82,7 @@ static int check_step(const struct fault_source *src, const struct policy *p, si
 
 /* The fields by themselves are good; do they agree? Steps are checked in files only: a single
  * field that is overridden may well make a step pointless, which is then passed over. */
-static int check(const struct fault_source *src, const struct policy *p)
+static int check(const struct fault_source *src, const struct policy *p, bool steps_too)
 {
     int rc = check_downtime(src, p);
     if (rc != 0)
@@ -99,7 +99,7 @@ static int check(const struct fault_source *src, const struct policy *p)
     if (p->on_timeout == POLICY_ON_TIMEOUT_STOP && !p->stop_allowed)
         return fault_report(src, "on-timeout",
                             "stop, but stop.allowed is false; set that to true first");
-    for (size_t i = 0; src->text && i < p->n_steps && rc == 0; i++)
+    for (size_t i = 0; steps_too && i < p->n_steps && rc == 0; i++)
         rc = check_step(src, p, i);
     return rc;
 }
@@ -159,7 +159,10 @@ static void name_after(const char *origin, char *name, size_t size)
     fault_one_line(name);
 }
 
-static int load_root(const struct fault_source *src, const json_t *root, struct policy *p)
+static int load_root(const struct fault_source *src,
+                     const json_t *root,
+                     bool steps_too,
+                     struct policy *p)
 {
     char word[FAULT_WORD_SIZE];
     const char *key;
@@ -179,7 +182,7 @@ static int load_root(const struct fault_source *src, const json_t *root, struct 
         if (rc != 0)
             return rc;
     }
-    return check(src, p);
+    return check(src, p, steps_too);
 }
 
 static bool is_blank(const char *text, size_t len)
@@ -190,8 +193,12 @@ static bool is_blank(const char *text, size_t len)
     return true;
 }
 
-int policy_load(
-    const char *origin, const char *text, size_t len, struct policy *p, struct qf_err *err)
+static int load(const char *origin,
+                const char *text,
+                size_t len,
+                bool steps_too,
+                struct policy *p,
+                struct qf_err *err)
 {
     const struct fault_source src = {
         .origin = origin, .text = text, .len = len, .err = err};
@@ -215,11 +222,23 @@ int policy_load(
     }
     struct policy loaded = defaults;
     name_after(origin, loaded.name, sizeof(loaded.name));
-    const int rc = load_root(&src, root, &loaded);
+    const int rc = load_root(&src, root, steps_too, &loaded);
     json_decref(root);
     if (rc == 0)
         *p = loaded;
     return rc;
+}
+
+int policy_load(
+    const char *origin, const char *text, size_t len, struct policy *p, struct qf_err *err)
+{
+    return load(origin, text, len, true, p, err);
+}
+
+int policy_restore(
+    const char *origin, const char *text, size_t len, struct policy *p, struct qf_err *err)
+{
+    return load(origin, text, len, false, p, err);
 }
 
 /* A bound that is lowered takes along what it bounds; see policy_json.h. */
@@ -271,7 +290,7 @@ int policy_set(struct policy *p, const char *assignment, struct qf_err *err)
     if (rc != 0)
         return rc;
     follow(&changed, name);
-    rc = check(&src, &changed);
+    rc = check(&src, &changed, false);
     if (rc == 0)
         *p = changed;
     return rc;

@@ -21,6 +21,11 @@ enum {
 int policy_load(
     const char *origin, const char *text, size_t len, struct policy *p, struct qf_err *err);
 
+/* Read back what policy_dump has written: as policy_load, but a policy whose fields were overridden
+ * may have steps that it does not allow; they are passed over. */
+int policy_restore(
+    const char *origin, const char *text, size_t len, struct policy *p, struct qf_err *err);
+
 /* Override one field: "downtime.max=300ms" (--set). Checks the whole afterwards; *p is changed
  * on success only. QF_E_USAGE names the field.
  *
@@ -30,8 +35,8 @@ int policy_load(
  * passed over. */
 int policy_set(struct policy *p, const char *assignment, struct qf_err *err);
 
-/* The policy as JSON with every field, in the order of qferry-policy(5); loads back to the same
- * policy. New reference; NULL only without memory. */
+/* The policy as JSON with every field, in the order of qferry-policy(5); policy_restore
+ * reads it back to the same policy. New reference; NULL only without memory. */
 json_t *policy_dump(const struct policy *p);
 
 /* The built-in policies, in the order in which `qferry policies list` prints them. */

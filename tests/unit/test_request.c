@@ -95,7 +95,7 @@ static const struct {
     {"nonsense", NULL, "unknown option --nonsense"},
     {"", "x", "unknown option --"},
     {"policy", "nonsense",
-     "--policy: unknown policy \"nonsense\"; built in are minimal-downtime, post-copy, "
+     "--policy: nonsense: no such policy; there are minimal-downtime, post-copy, "
      "stop-and-copy, suspend-if-needed"},
     {"bandwidth", "0",
      "--bandwidth: '0' would move nothing; write a rate, or hypervisor for what QEMU is set "

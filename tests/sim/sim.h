@@ -1,0 +1,99 @@
+/* The simulation: a session of the engine and a modelled pair of QEMUs (tests/lib/model.h), turned
+ * by a virtual clock that jumps to the next thing to happen. No sleeping, no sockets.
+ *
+ * The order is total, so a run is the same every time. At one time come, in this order: messages
+ * of the source, messages of the destination (each in their order), the disk's answer to a sync,
+ * the test's own doings, the engine's timer. One thing is fed at a time, and what the engine
+ * wants done is done at once; then the order begins anew. */
+#ifndef QF_TESTS_SIM_H
+#define QF_TESTS_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/record.h"
+#include "engine/session.h"
+#include "model.h"
+
+enum { SIM_DOINGS_MAX = 4, SIM_SESSIONS_MAX = 3 };
+
+enum sim_when {
+    SIM_AT_TIME,
+    SIM_AT_PHASE, /* so long after the phase was entered first */
+    SIM_AT_EVENT  /* before the n-th thing that is fed, from 1 */
+};
+
+enum sim_what {
+    SIM_CANCEL,
+    SIM_RESTART, /* the engine dies; a new one, which knows nothing, is started 50 ms later */
+    SIM_FAULT
+};
+
+struct sim_doing {
+    enum sim_when when;
+    enum sim_what what;
+    enum mig_phase phase;
+    int64_t t_ns; /* AT_TIME; AT_PHASE: after it */
+    unsigned n;
+    struct model_fault fault;
+};
+
+struct sim_setup {
+    struct model_setup model;
+    struct mig_spec spec; /* "" source, destination, address: filled */
+    const char *policy;   /* NULL: minimal-downtime */
+    const char *set[4];   /* policy fields: "timeout=10s" */
+    struct sim_doing doing[SIM_DOINGS_MAX];
+    unsigned n_doings;
+    int64_t sync_ns; /* the disk takes; 0: 2 ms; MODEL_NEVER */
+    bool sync_fails;
+    bool quiet;     /* no trace is wanted (the golden texts are made of it) */
+    bool no_replay; /* of many runs it is enough to replay some */
+};
+
+struct sim {
+    struct sim_setup setup;
+    struct model *model;
+    struct session *session; /* of the engine that runs */
+    struct qf_buf journal[SIM_SESSIONS_MAX];
+    unsigned n_sessions;
+    struct qf_buf trace;
+    struct record_result result;
+    bool has_result;
+    bool ended;
+    int64_t t_ns;
+    unsigned n_fed;
+    unsigned n_sent; /* commands that are no questions */
+    /* Private. */
+    unsigned n_refused[MIG_SIDES]; /* attempts to connect that were in vain */
+    int64_t sync_due_ns;
+    int64_t restart_due_ns;
+    int64_t doing_due_ns[SIM_DOINGS_MAX];
+    bool doing_done[SIM_DOINGS_MAX];
+    bool link_open[MIG_SIDES];
+    unsigned long long steps;
+};
+
+/* Run to the end (bounded virtual time). The sim is the caller's memory. */
+void sim_run(struct sim *s, const struct sim_setup *setup);
+void sim_free(struct sim *s);
+
+/* What must hold after every run: nothing that must never happen has happened, it has come to an
+ * end, the exit status has kept its promise, settings are put back, and each journal replays.
+ * "" or the complaint (static storage of the sim). */
+const char *sim_complaint(struct sim *s);
+
+/* The trace as text, 0-terminated. */
+const char *sim_trace(struct sim *s);
+
+/* Compare with tests/golden/sim-<name>.txt; QFERRY_UPDATE_GOLDEN=1 writes it instead. */
+void sim_golden(const char *name, const char *text);
+
+/* A guest that converges in some passes over a link, unhurried enough for every phase to be seen:
+ * 256 MiB, 32 MiB of it rewritten at 4000 pages/s, 125 MB/s. */
+struct sim_setup sim_usual(void);
+/* One whose working set never fits: 100 MiB at 100 000 pages/s. */
+struct sim_setup sim_busy(void);
+
+#endif

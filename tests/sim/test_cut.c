@@ -1,0 +1,281 @@
+/* Cut every wire: take a good run, and for each message that was delivered, each command that
+ * arrived and each thing that was fed, and every fault that can befall it, run again with that
+ * one changed. Whatever comes of it: nothing happens that must never happen, it ends, the exit
+ * status keeps its promise, settings are put back, and the journal replays (sim_complaint).
+ *
+ * QFERRY_CUT="2 lose-message 17" prints the trace of that one; QFERRY_CUT_ALL=1 leaves none out. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "sim.h"
+
+/* ---- the good runs ---- */
+
+/* Small: few passes, so that a run has few events; one of each kind there is. */
+static struct sim_setup small(void)
+{
+    struct sim_setup u = sim_usual();
+    u.model.ram_bytes = 32 * QF_MIB;
+    u.model.working_set_bytes = 8 * QF_MIB;
+    u.model.rate[0].pages_per_s = 3000;
+    u.model.silence_ns = 100 * MODEL_S;
+    u.quiet = true;
+    return u;
+}
+
+static struct sim_setup precopy(void)
+{
+    return small();
+}
+
+static struct sim_setup precopy_11_1(void)
+{
+    struct sim_setup u = small();
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
+    return u;
+}
+
+static struct sim_setup postcopy(void)
+{
+    struct sim_setup u = small();
+    u.policy = "post-copy";
+    u.set[0] = "timeout=150ms";
+    u.set[1] = "on-timeout=postcopy";
+    u.model.rate[0].pages_per_s = 100000;
+    return u;
+}
+
+static struct sim_setup postcopy_11_1(void)
+{
+    struct sim_setup u = postcopy();
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
+    return u;
+}
+
+static struct sim_setup stop_and_copy(void)
+{
+    struct sim_setup u = small();
+    u.policy = "stop-and-copy";
+    return u;
+}
+
+static struct sim_setup quitting(void)
+{
+    struct sim_setup u = small();
+    u.spec.quit_source = true;
+    u.spec.quit_destination = true;
+    return u;
+}
+
+static const struct {
+    const char *name;
+    struct sim_setup (*setup)(void);
+    enum record_mode mode;
+} modes[] = {
+    {"precopy", precopy, MODE_PRECOPY},
+    {"precopy on 11.1", precopy_11_1, MODE_PRECOPY},
+    {"post-copy", postcopy, MODE_POSTCOPY},
+    {"post-copy on 11.1", postcopy_11_1, MODE_POSTCOPY},
+    {"stop-and-copy", stop_and_copy, MODE_STOP_AND_COPY},
+    {"quitting both", quitting, MODE_PRECOPY},
+};
+enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
+
+/* ---- the faults ---- */
+
+enum target { MESSAGE, COMMAND, FED, TARGETS };
+
+static const struct kind {
+    const char *name;
+    enum target target;
+    enum model_what what;
+    bool other; /* it befalls the other side */
+    int64_t for_ns;
+    enum sim_what doing;
+    bool network; /* the migration's: not before there is one */
+    bool slow;    /* much is waited: but in the first mode, a third of them has to do */
+} kinds[] = {
+    {.name = "lose-message", .what = MODEL_LOSE, .slow = true},
+    {.name = "delay-message-5s", .what = MODEL_DELAY, .for_ns = 5 * MODEL_S},
+    {.name = "delay-message-40s",
+     .what = MODEL_DELAY,
+     .for_ns = 40 * MODEL_S,
+     .slow = true},
+    {.name = "duplicate-message", .what = MODEL_DUPLICATE},
+    {.name = "link-down-at-message", .what = MODEL_CUT},
+    {.name = "link-down-1s-at-message", .what = MODEL_CUT, .for_ns = MODEL_S},
+    {.name = "other-link-down-at-message", .what = MODEL_CUT, .other = true},
+    {.name = "link-down-for-good", .what = MODEL_CUT, .for_ns = MODEL_NEVER, .slow = true},
+    {.name = "qemu-gone-at-message", .what = MODEL_DIE},
+    {.name = "other-qemu-gone-at-message", .what = MODEL_DIE, .other = true},
+    {.name = "network-silent-at-message",
+     .what = MODEL_NET_SILENT,
+     .network = true,
+     .slow = true},
+    {.name = "network-reset-at-message", .what = MODEL_NET_RESET, .network = true},
+    {.name = "ack-lost-at-message", .what = MODEL_ACK_LOST, .network = true, .slow = true},
+    {.name = "refuse-command", .target = COMMAND, .what = MODEL_REFUSE},
+    {.name = "lose-command", .target = COMMAND, .what = MODEL_LOSE, .slow = true},
+    {.name = "delay-command-5s",
+     .target = COMMAND,
+     .what = MODEL_DELAY,
+     .for_ns = 5 * MODEL_S},
+    {.name = "delay-command-40s",
+     .target = COMMAND,
+     .what = MODEL_DELAY,
+     .for_ns = 40 * MODEL_S,
+     .slow = true},
+    {.name = "link-down-command-lost", .target = COMMAND, .what = MODEL_CUT_LOSE},
+    {.name = "link-down-at-command", .target = COMMAND, .what = MODEL_CUT},
+    {.name = "qemu-gone-before-command", .target = COMMAND, .what = MODEL_DIE},
+    {.name = "qemu-gone-after-command", .target = COMMAND, .what = MODEL_DIE_AFTER},
+    {.name = "cancel", .target = FED, .doing = SIM_CANCEL},
+    {.name = "restart", .target = FED, .doing = SIM_RESTART},
+};
+enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+
+static struct sim sim;
+
+static void change(struct sim_setup *u, const struct kind *k, unsigned n)
+{
+    if (k->target == FED) {
+        u->n_doings = 1;
+        u->doing[0] = (struct sim_doing){.when = SIM_AT_EVENT, .what = k->doing, .n = n};
+        return;
+    }
+    u->model.n_faults = 1;
+    u->model.fault[0] = (struct model_fault){
+        .when = k->target == MESSAGE ? MODEL_AT_MESSAGE : MODEL_AT_COMMAND,
+        .what = k->what,
+        .side = MODEL_ANY,
+        .other = k->other,
+        .n = n,
+        .for_ns = k->for_ns,
+    };
+}
+
+static const char *run_one(int mode, const struct kind *k, unsigned n, bool loud)
+{
+    struct sim_setup u = modes[mode].setup();
+    u.quiet = !loud;
+    u.no_replay = n % 4 != 0 && !loud; /* the slowest part by far */
+    change(&u, k, n);
+    sim_run(&sim, &u);
+    return sim_complaint(&sim);
+}
+
+/* How many there are, and how many before `migrate`. */
+struct counts {
+    unsigned all[TARGETS];
+    unsigned before[TARGETS];
+};
+
+static void count(unsigned of[TARGETS])
+{
+    of[MESSAGE] = model_messages(sim.model, MODEL_ANY);
+    of[COMMAND] = model_commands(sim.model, MODEL_ANY);
+    of[FED] = sim.n_fed;
+}
+
+static struct counts good_run(int mode)
+{
+    struct counts c;
+    struct sim_setup u = modes[mode].setup();
+    sim_run(&sim, &u);
+    ck_assert_str_eq(sim_complaint(&sim), "");
+    ck_assert_int_eq(qf_code_status(sim.result.code), 0);
+    ck_assert_int_eq(sim.result.mode, modes[mode].mode);
+    count(c.all);
+    sim_free(&sim);
+    /* The source dies of `migrate`: what was counted came before. */
+    u.model.n_faults = 1;
+    u.model.fault[0] = (struct model_fault){
+        .when = MODEL_AT_COMMAND, .what = MODEL_DIE, .side = MODEL_SRC, .name = "migrate"};
+    sim_run(&sim, &u);
+    count(c.before);
+    sim_free(&sim);
+    return c;
+}
+
+/* The way up to `migrate` is nearly the same in all modes: it is cut in the first. */
+static unsigned first(int mode, const struct kind *k, const struct counts *c)
+{
+    const unsigned before = c->before[k->target];
+    return mode == 0 && !k->network ? 1 : before > 6 ? before - 6 : 1;
+}
+
+START_TEST(every_wire_cut)
+{
+    enum { SHOWN = 20 };
+    const struct counts c = good_run(_i);
+    unsigned runs = 0;
+    unsigned bad = 0;
+    unsigned exits[8] = {0};
+    for (const struct kind *k = kinds; k < kinds + N_KINDS; k++) {
+        for (unsigned n = first(_i, k, &c); n <= c.all[k->target]; n++) {
+            if (k->slow && _i > 0 && (n + (unsigned)_i) % 3 != 0 &&
+                !getenv("QFERRY_CUT_ALL"))
+                continue;
+            const char *complaint = run_one(_i, k, n, false);
+            runs++;
+            if (*complaint) {
+                if (++bad <= SHOWN)
+                    (void)fprintf(stderr, "QFERRY_CUT=\"%d %s %u\": %s\n", _i, k->name, n,
+                                  complaint);
+            } else {
+                exits[qf_code_status(sim.result.code) & 7]++;
+            }
+            sim_free(&sim);
+        }
+    }
+    (void)printf("%s: %u runs; exit 0: %u, 3: %u, 4: %u, 5: %u, 6: %u, 7: %u; wrong: %u\n",
+                 modes[_i].name, runs, exits[0], exits[3], exits[4], exits[5], exits[6],
+                 exits[7], bad);
+    (void)fflush(stdout);
+    ck_assert_uint_eq(bad, 0);
+}
+END_TEST
+
+START_TEST(the_one_that_was_asked_for)
+{
+    char name[64];
+    int mode = -1;
+    unsigned n = 0;
+    ck_assert_int_eq(sscanf(getenv("QFERRY_CUT"), "%d %63s %u", &mode, name, &n), 3);
+    ck_assert(mode >= 0 && mode < N_MODES);
+    for (const struct kind *k = kinds; k < kinds + N_KINDS; k++) {
+        if (strcmp(k->name, name) != 0)
+            continue;
+        const char *complaint = run_one(mode, k, n, true);
+        (void)printf("%s%s\n", sim_trace(&sim), complaint);
+        if (getenv("QFERRY_CUT_JOURNAL"))
+            (void)printf("%.*s\n", (int)sim.journal[0].len, sim.journal[0].data);
+        sim_free(&sim);
+    }
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("cut");
+    TCase *t = tcase_create("cut");
+    tcase_set_timeout(t, 280);
+    if (getenv("QFERRY_CUT"))
+        tcase_add_test(t, the_one_that_was_asked_for);
+    else
+        tcase_add_loop_test(t, every_wire_cut, 0, N_MODES);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *r = srunner_create(suite());
+    srunner_run_all(r, CK_ENV);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

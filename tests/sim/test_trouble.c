@@ -1,0 +1,344 @@
+/* Something goes wrong, or somebody interferes, in each phase: what becomes of it, as text. The
+ * golden files hold the trace from the trouble on. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "sim.h"
+
+static struct fixture {
+    struct sim sim;
+    struct qf_buf text;
+    struct qf_buf complaints;
+} f;
+
+static void setup(void)
+{
+    qf_buf_init(&f.text, 1 << 20);
+    qf_buf_init(&f.complaints, 1 << 20);
+}
+
+static void teardown(void)
+{
+    qf_buf_fini(&f.text);
+    qf_buf_fini(&f.complaints);
+    sim_free(&f.sim);
+}
+
+static void put(const char *text)
+{
+    ck_assert_int_eq(qf_buf_append(&f.text, text, strlen(text), NULL), 0);
+}
+
+/* Where the trouble can come. */
+static const struct place {
+    const char *name;
+    enum mig_phase phase;
+    int64_t after_ns;
+    const char *policy;
+    bool busy;
+} places[] = {
+    {"connect", MIG_CONNECT, 0, NULL, false},
+    {"preflight", MIG_PREFLIGHT, 0, NULL, false},
+    {"configure", MIG_CONFIGURE, 0, NULL, false},
+    {"start", MIG_START, 0, NULL, false},
+    {"start, guest being stopped", MIG_START, 0, "stop-and-copy", false},
+    {"setup", MIG_PRECOPY, 0, NULL, false},
+    {"precopy", MIG_PRECOPY, 500 * MODEL_MS, NULL, false},
+    {"precopy, guest stopped", MIG_PRECOPY, 500 * MODEL_MS, "stop-and-copy", false},
+    {"pre-switchover", MIG_SWITCHOVER, 0, NULL, false},
+    {"device", MIG_SWITCHOVER, 50 * MODEL_MS, NULL, false},
+    {"postcopy", MIG_POSTCOPY, 0, "post-copy", true},
+    {"postcopy, handed over", MIG_POSTCOPY, 200 * MODEL_MS, "post-copy", true},
+    {"finish", MIG_FINISH, 0, NULL, false},
+};
+enum { N_PLACES = sizeof(places) / sizeof(places[0]) };
+
+static struct sim_setup setup_of(const struct place *p)
+{
+    struct sim_setup u = p->busy ? sim_busy() : sim_usual();
+    u.policy = p->policy;
+    return u;
+}
+
+/* Run, and append the trace from `from` on. */
+static void run_from(const char *title, const char *from, const struct sim_setup *u)
+{
+    char text[1400];
+    sim_run(&f.sim, u);
+    const char *tail = strstr(sim_trace(&f.sim), from);
+    put("== ");
+    put(title);
+    put(" ==\n");
+    put(tail ? tail : "(it did not come to that)\n");
+    put("\n");
+    const char *complaint = sim_complaint(&f.sim);
+    if (*complaint) {
+        (void)snprintf(text, sizeof(text), "%s: %s\n", title, complaint);
+        ck_assert_int_eq(qf_buf_append(&f.complaints, text, strlen(text), NULL), 0);
+    }
+    sim_free(&f.sim);
+}
+
+static void run(const char *title, const struct sim_setup *u)
+{
+    run_from(title, "-- ", u);
+}
+
+/* Every run has been fine, and all of them say what the golden file says. */
+static void golden(const char *name)
+{
+    ck_assert_int_eq(qf_buf_append(&f.text, "", 1, NULL), 0);
+    ck_assert_int_eq(qf_buf_append(&f.complaints, "", 1, NULL), 0);
+    sim_golden(name, f.text.data);
+    ck_assert_msg(f.complaints.len == 1, "%s:\n%s", name, f.complaints.data);
+}
+
+static void in_each_place(const char *name, enum sim_what what, struct model_fault fault)
+{
+    for (unsigned i = 0; i < N_PLACES; i++) {
+        struct sim_setup u = setup_of(&places[i]);
+        u.n_doings = 1;
+        u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                        .what = what,
+                                        .phase = places[i].phase,
+                                        .t_ns = places[i].after_ns,
+                                        .fault = fault};
+        run(places[i].name, &u);
+    }
+    golden(name);
+}
+
+START_TEST(cancel_in_each_phase)
+{
+    in_each_place("cancel", SIM_CANCEL, (struct model_fault){.what = MODEL_NOTHING});
+}
+END_TEST
+
+START_TEST(engine_restarted_in_each_phase)
+{
+    in_each_place("takeover", SIM_RESTART, (struct model_fault){.what = MODEL_NOTHING});
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    struct model_fault fault;
+} faults[] = {
+    {"source-killed", {.what = MODEL_DIE, .side = MODEL_SRC}},
+    {"destination-killed", {.what = MODEL_DIE, .side = MODEL_DST}},
+    {"source-monitor-cut", {.what = MODEL_CUT, .side = MODEL_SRC}},
+    {"destination-monitor-cut", {.what = MODEL_CUT, .side = MODEL_DST}},
+    {"source-monitor-cut-for-good",
+     {.what = MODEL_CUT, .side = MODEL_SRC, .for_ns = MODEL_NEVER}},
+    {"destination-monitor-cut-for-good",
+     {.what = MODEL_CUT, .side = MODEL_DST, .for_ns = MODEL_NEVER}},
+    {"source-stalls", {.what = MODEL_STALL, .side = MODEL_SRC, .for_ns = 12 * MODEL_S}},
+    {"destination-stalls",
+     {.what = MODEL_STALL, .side = MODEL_DST, .for_ns = 12 * MODEL_S}},
+    {"destination-stalls-long",
+     {.what = MODEL_STALL, .side = MODEL_DST, .for_ns = 45 * MODEL_S}},
+    {"network-silent", {.what = MODEL_NET_SILENT}},
+    {"network-reset", {.what = MODEL_NET_RESET}},
+    {"acknowledgement-lost", {.what = MODEL_ACK_LOST}},
+    {"guest-powers-off", {.what = MODEL_POWEROFF}},
+    {"guest-resets", {.what = MODEL_RESET}},
+    {"guest-panics", {.what = MODEL_PANIC}},
+    {"guest-suspends", {.what = MODEL_SUSPEND}},
+    {"disk-error", {.what = MODEL_IO_ERROR}},
+    {"stopped-by-another-client", {.what = MODEL_COMMANDED, .text = "stop"}},
+    {"cancelled-by-another-client", {.what = MODEL_COMMANDED, .text = "migrate_cancel"}},
+    {"source-quit-by-another-client", {.what = MODEL_COMMANDED, .text = "quit"}},
+};
+enum { N_FAULTS = sizeof(faults) / sizeof(faults[0]) };
+
+START_TEST(fault_in_each_phase)
+{
+    in_each_place(faults[_i].name, SIM_FAULT, faults[_i].fault);
+}
+END_TEST
+
+/* ---- refused on the way ---- */
+
+static void refuse(struct sim_setup *u,
+                   enum model_side side,
+                   const char *command,
+                   unsigned n,
+                   const char *text)
+{
+    u->model.fault[u->model.n_faults++] = (struct model_fault){.when = MODEL_AT_COMMAND,
+                                                               .what = MODEL_REFUSE,
+                                                               .side = side,
+                                                               .name = command,
+                                                               .n = n,
+                                                               .text = text};
+}
+
+START_TEST(cont_refused_by_the_destination)
+{
+    struct sim_setup u = sim_usual();
+    refuse(&u, MODEL_DST, "cont", 1, "Failed to get \"write\" lock");
+    run_from("precopy", "# finish", &u);
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
+    run_from("precopy, 11.1", "# finish", &u);
+    u = sim_busy();
+    u.policy = "post-copy";
+    refuse(&u, MODEL_DST, "cont", 1, "Failed to get \"write\" lock");
+    run_from("post-copy", "# postcopy", &u);
+    u = sim_usual();
+    u.policy = "stop-and-copy";
+    refuse(&u, MODEL_DST, "cont", 1, "Failed to get \"write\" lock");
+    run_from("stop-and-copy", "# finish", &u);
+    golden("cont-refused");
+}
+END_TEST
+
+START_TEST(commands_refused)
+{
+    static const struct {
+        enum model_side side;
+        const char *command;
+        const char *policy;
+        const char *from;
+    } table[] = {
+        {MODEL_SRC, "query-status", NULL, "# preflight"},
+        {MODEL_DST, "migrate-set-capabilities", NULL, "# configure"},
+        {MODEL_SRC, "migrate-set-capabilities", NULL, "# configure"},
+        {MODEL_SRC, "migrate-set-parameters", NULL, "# configure"},
+        {MODEL_DST, "stop", NULL, "# configure"},
+        {MODEL_DST, "migrate-incoming", NULL, "# configure"},
+        {MODEL_SRC, "stop", "stop-and-copy", "# start"},
+        {MODEL_SRC, "migrate", NULL, "# start"},
+        {MODEL_SRC, "migrate-continue", NULL, "# switchover"},
+    };
+    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct sim_setup u = sim_usual();
+        u.policy = table[i].policy;
+        refuse(&u, table[i].side, table[i].command, 1, "no, says the test");
+        run_from(table[i].command, table[i].from, &u);
+    }
+    struct sim_setup u = sim_busy();
+    u.policy = "post-copy";
+    refuse(&u, MODEL_SRC, "migrate-start-postcopy", 1, "no, says the test");
+    run_from("migrate-start-postcopy", "decision postcopy", &u);
+    u = sim_busy();
+    u.policy = "suspend-if-needed";
+    refuse(&u, MODEL_SRC, "stop", 1, "no, says the test");
+    run_from("stop in precopy", "decision pause", &u);
+    golden("commands-refused");
+}
+END_TEST
+
+START_TEST(destination_refuses_the_load)
+{
+    static const enum model_flavour flavours[] = {MODEL_7_2, MODEL_10_0, MODEL_11_1};
+    for (unsigned i = 0; i < 6; i++) {
+        struct sim_setup u = i < 3 ? sim_usual() : sim_busy();
+        char title[64];
+        u.policy = i < 3 ? NULL : "post-copy";
+        u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour =
+            flavours[i % 3];
+        u.model.fault[u.model.n_faults++] =
+            (struct model_fault){.when = MODEL_AT_TIME, .what = MODEL_LOAD_FAILS};
+        (void)snprintf(title, sizeof(title), "%s, %s", i < 3 ? "precopy" : "post-copy",
+                       i % 3 == 0   ? "7.2"
+                       : i % 3 == 1 ? "10.0"
+                                    : "11.1");
+        run_from(title, "# switchover", &u);
+    }
+    golden("load-fails");
+}
+END_TEST
+
+START_TEST(policy_timeouts)
+{
+    static const char *const ends[] = {"on-timeout=abort", "on-timeout=postcopy",
+                                       "on-timeout=stop"};
+    static const char *const policies[] = {"minimal-downtime", "post-copy",
+                                           "suspend-if-needed"};
+    for (unsigned i = 0; i < 3; i++) {
+        struct sim_setup u = sim_busy();
+        u.policy = policies[i];
+        u.set[0] = "timeout=1500ms";
+        u.set[1] = ends[i];
+        run_from(ends[i], "decision", &u);
+    }
+    struct sim_setup u = sim_usual();
+    u.set[0] = "progress-timeout=20s";
+    u.model.fault[u.model.n_faults++] = (struct model_fault){
+        .when = MODEL_AT_TIME, .t_ns = 1500 * MODEL_MS, .what = MODEL_NET_SILENT};
+    run_from("no progress", "decision", &u);
+    u = sim_busy();
+    u.policy = "stop-and-copy";
+    u.set[0] = "stop.max=400ms";
+    run_from("stopped for too long", "# start", &u);
+    golden("timeouts");
+}
+END_TEST
+
+START_TEST(paused_guest_in_trouble)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        struct sim_setup u = sim_usual();
+        u.model.run = QAPI_RUN_PAUSED;
+        u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour =
+            i % 2 ? MODEL_11_1 : MODEL_7_2;
+        u.n_doings = 1;
+        u.doing[0].when = SIM_AT_PHASE;
+        u.doing[0].what = i < 2 ? SIM_CANCEL : SIM_FAULT;
+        u.doing[0].phase = i < 4 ? MIG_SWITCHOVER : MIG_PRECOPY;
+        u.doing[0].t_ns = 4 * MODEL_MS;
+        u.doing[0].fault = (struct model_fault){.what = MODEL_DIE, .side = MODEL_DST};
+        run(i < 2   ? "cancelled in the switchover"
+            : i < 4 ? "destination killed in the switchover"
+                    : "destination killed in precopy",
+            &u);
+    }
+    golden("paused-in-trouble");
+}
+END_TEST
+
+START_TEST(power_off_that_only_pauses)
+{
+    struct sim_setup u = sim_usual();
+    u.model.no_shutdown = true;
+    u.n_doings = 1;
+    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_FAULT,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = 500 * MODEL_MS,
+                                    .fault = {.what = MODEL_POWEROFF}};
+    run("-no-shutdown", &u);
+    golden("no-shutdown");
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("trouble");
+    TCase *t = tcase_create("trouble");
+    tcase_set_timeout(t, 280);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, cancel_in_each_phase);
+    tcase_add_test(t, engine_restarted_in_each_phase);
+    tcase_add_loop_test(t, fault_in_each_phase, 0, N_FAULTS);
+    tcase_add_test(t, cont_refused_by_the_destination);
+    tcase_add_test(t, commands_refused);
+    tcase_add_test(t, destination_refuses_the_load);
+    tcase_add_test(t, policy_timeouts);
+    tcase_add_test(t, paused_guest_in_trouble);
+    tcase_add_test(t, power_off_that_only_pauses);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *r = srunner_create(suite());
+    srunner_run_all(r, CK_ENV);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
