@@ -1,0 +1,55 @@
+#include "power.h"
+
+#include "io.h"
+
+enum {
+    PM1A_CONTROL = 0x604,       /* PIIX4 and ICH9 as SeaBIOS places them */
+    PM1A_CONTROL_OLD = 0xb004,  /* PIIX4 with old firmware */
+    PM1A_CONTROL_ELSE = 0x4004, /* other hypervisors */
+    SLEEP_NOW = 1 << 13,        /* with sleep type 0, which is "soft off" on both chips */
+    RESET_CONTROL = 0xcf9,
+    KEYBOARD_CONTROL = 0x64,
+    KEYBOARD_PULSE_RESET = 0xfe,
+    PVPANIC = 0x505,
+    PVPANIC_PANICKED = 1 << 0,
+    NOTHING_THERE = 0xff,
+};
+
+/* An order to the chipset stops the machine "soon": give it a moment before the next way is tried.
+ * Port reads leave the emulator's inner loop, so that it can act. */
+static void moment(void)
+{
+    for (uint32_t i = 0; i < 1000000; i++) {
+        io_in8(0x80);
+    }
+}
+
+void power_off(void)
+{
+    static const uint16_t ports[] = {PM1A_CONTROL, PM1A_CONTROL_OLD, PM1A_CONTROL_ELSE};
+
+    for (uint32_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
+        io_out16(ports[i], SLEEP_NOW);
+        moment();
+    }
+}
+
+void power_reset(void)
+{
+    io_out8(RESET_CONTROL, 0x02);
+    io_out8(RESET_CONTROL, 0x06);
+    moment();
+    io_out8(KEYBOARD_CONTROL, KEYBOARD_PULSE_RESET);
+    moment();
+}
+
+bool power_panic(void)
+{
+    uint8_t can = io_in8(PVPANIC);
+
+    if (can == NOTHING_THERE || !(can & PVPANIC_PANICKED)) {
+        return false;
+    }
+    io_out8(PVPANIC, PVPANIC_PANICKED);
+    return true;
+}
