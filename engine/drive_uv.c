@@ -274,6 +274,7 @@ static void finish_if_closed(struct drive *d)
 
 static void carry_out_list(struct drive *d)
 {
+    bool sync = false;
     write_lines(d);
     for (unsigned i = 0; i < d->session.todo.n; i++) {
         const struct mig_do *item = &d->session.todo.item[i];
@@ -287,8 +288,8 @@ static void carry_out_list(struct drive *d)
         case MIG_DO_CLOSE:
             close_link(d, item->side);
             break;
-        case MIG_DO_SYNC:
-            start_sync(d);
+        case MIG_DO_SYNC: /* last: it need not hold up what goes to QEMU */
+            sync = true;
             break;
         case MIG_DO_RECORD: /* here, not with its line: there may be no memory for that */
             if (item->u.record.kind == RECORD_RESULT)
@@ -299,6 +300,8 @@ static void carry_out_list(struct drive *d)
             break;
         }
     }
+    if (sync)
+        start_sync(d);
 }
 
 static void carry_out(struct drive *d)
@@ -336,11 +339,34 @@ static int64_t wall_ms(void)
     return uv_gettimeofday(&tv) == 0 ? tv.tv_sec * 1000 + tv.tv_usec / 1000 : 0;
 }
 
+/* libuv starts its threads with the first work that it gets, and waits for them: better now than
+ * when the guest is stopped and the journal is to be synced. */
+static void no_work(uv_work_t *req)
+{
+    (void)req;
+}
+
+static void on_warm(uv_work_t *req, int status)
+{
+    struct drive *d = req->data;
+    (void)status;
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+static void warm_pool(struct drive *d)
+{
+    d->warm.data = d;
+    if (d->journal_fd >= 0 && uv_queue_work(d->loop, &d->warm, no_work, on_warm) == 0)
+        d->handles_open++;
+}
+
 static void on_begin(uv_timer_t *timer)
 {
     struct drive *d = timer->data;
     session_begin(&d->session, now());
     carry_out(d);
+    warm_pool(d);
 }
 
 int drive_start(struct drive *d,
@@ -359,6 +385,9 @@ int drive_start(struct drive *d,
     d->arg = arg;
     d->loop = loop;
     d->journal_fd = journal_fd;
+    d->result.outcome =
+        OUTCOME_FAILED; /* until the machine gives another: no bug is a success */
+    d->result.code = QF_E_INTERNAL;
     memcpy(d->addr, addr, sizeof(d->addr));
     qf_buf_init(&d->lines, LINES_CAP);
     session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);

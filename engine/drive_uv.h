@@ -48,6 +48,7 @@ struct drive {
     bool closing;
     int journal_fd;      /* -1: none; owned */
     struct qf_buf lines; /* to be written before the next action leaves */
+    uv_work_t warm;
     uv_fs_t sync;
     int sync_fd; /* what the sync under way works on */
     bool syncing;

@@ -13,6 +13,8 @@ enum { LINE_MAX_BYTES = 64 * 1024 * 1024 }; /* several of the longest messages *
 
 /* ---- time ---- */
 
+#define WALL_MAX_MS INT64_C(100000000000000) /* the year 5138 */
+
 /* Days since 1970-01-01 to a date in the proleptic Gregorian calendar, by 400-year eras that
  * begin on 1 March (so that the leap day is the last of its year). */
 static void civil(int64_t days, int64_t *year, int *month, int *day)
@@ -187,9 +189,14 @@ int journal_read_header(const json_t *line,
     free(text);
     if (rc != 0)
         return rc;
+    const json_int_t t0_ns = json_integer_value(json_object_get(line, "t_ns"));
+    const json_int_t wall_ms = json_integer_value(json_object_get(line, "wall_ms"));
+    if (t0_ns < 0 || t0_ns > JOURNAL_T_MAX_NS || wall_ms < -WALL_MAX_MS ||
+        wall_ms > WALL_MAX_MS)
+        return qf_fail(err, QF_E_USAGE, "not a journal: its first line has no time");
     *spec = s;
-    clock->t0_ns = json_integer_value(json_object_get(line, "t_ns"));
-    clock->wall_ms = json_integer_value(json_object_get(line, "wall_ms"));
+    clock->t0_ns = t0_ns;
+    clock->wall_ms = wall_ms;
     clock->seq = 1;
     return 0;
 }

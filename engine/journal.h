@@ -15,6 +15,8 @@
 
 enum { JOURNAL_FORMAT = 1 };
 
+#define JOURNAL_T_MAX_NS (INT64_MAX / 4) /* 73 years of uptime: sums stay in range */
+
 /* Where a line stands in time: "time" is wall clock, computed from the monotonic t_ns, so that a
  * replay writes the same text. */
 struct journal_clock {

@@ -205,6 +205,22 @@ void mig_fail(
     va_end(ap);
 }
 
+void mig_hold(struct mig *m, const char *fmt, ...)
+{
+    char text[RECORD_TEXT_MAX];
+    char was[RECORD_TEXT_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    (void)snprintf(was, sizeof(was), "%s%s", m->has_reason ? m->reason : "",
+                   m->has_reason ? "; " : "");
+    m->has_reason = false;
+    m->wants_desc = false;
+    mig_fail(m, OUTCOME_LOST, QF_E_HELD, "%s%s", was, text);
+    mig_go(m, MIG_HELD);
+}
+
 void mig_fail_desc(struct mig *m, const char *what)
 {
     if (m->has_reason)
@@ -276,6 +292,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
     const struct owner_facts f = {
         .src = owner_side(&m->side[MIG_SRC]),
         .dst = owner_side(&m->side[MIG_DST]),
+        .continued = m->continued,
         .cont_refused = m->cont_refused,
         .handed_over = m->handed_over,
     };
@@ -424,12 +441,7 @@ void recipe_unwind(struct mig *m)
 
 static int row_of(const struct mig *m, const struct mig_event *ev)
 {
-    if (ev->kind != MIG_EV_REPLY && ev->kind != MIG_EV_LATE)
-        return -1;
-    for (const struct mig_ask *a = m->ask; a < m->ask + MIG_ASKS_MAX; a++)
-        if (a->id == ev->id && a->id != 0)
-            return a->row;
-    return -1;
+    return ev->kind == MIG_EV_REPLY || ev->kind == MIG_EV_LATE ? m->heard_row : -1;
 }
 
 static int hear(struct mig *m,
@@ -466,15 +478,30 @@ static void run_forwards(struct mig *m, struct mig_todo *todo)
 static void run_backwards(struct mig *m, struct mig_todo *todo)
 {
     struct recipe_run *r = &m->recipe;
-    while (r->open == 0 && r->next > 0) {
+    while (r->next > 0) {
         const struct step *s = &r->steps[--r->next];
         struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
-        if (!(r->begun & BIT(r->next)) || !s->undo ||
-            m->side[s->side].link != MIG_LINK_UP || !s->undo(m, s->side, &cmd))
+        const struct mig_side *side = &m->side[s->side];
+        if (!(r->begun & BIT(r->next)) || !s->undo || side->link != MIG_LINK_UP ||
+            side->silent ||
+            !s->undo(m, s->side, &cmd)) /* silent: would be waited for again */
             continue;
         r->open |= BIT(r->next);
         (void)send(m, todo, s->side, &cmd, (int)r->next);
     }
+}
+
+/* A source that goes on with settings that are not its own is worth a warning. A destination
+ * that was listened on is of no use any more: a note. */
+static void tell_not_undone(const struct step *s,
+                            const struct mig_event *ev,
+                            struct mig_todo *todo)
+{
+    const char *why = ev->kind == MIG_EV_LATE ? "no answer" : ev->u.reply.error_desc;
+    if (s->side == MIG_SRC)
+        mig_warn(todo, "source: %s could not be put back: %s", s->name, why);
+    else
+        mig_note(todo, "destination: %s could not be put back: %s", s->name, why);
 }
 
 enum recipe_state recipe_run(struct mig *m,
@@ -487,9 +514,8 @@ enum recipe_state recipe_run(struct mig *m,
         const struct step *s = &r->steps[row];
         r->open &= ~BIT((unsigned)row);
         if (r->unwinding) {
-            if (ev->kind == MIG_EV_REPLY && ev->u.reply.refused)
-                mig_note(todo, "%s: %s could not be put back: %s", mig_side_name(s->side),
-                         s->name, ev->u.reply.error_desc);
+            if (ev->kind == MIG_EV_LATE || ev->u.reply.refused)
+                tell_not_undone(s, ev, todo);
         } else if (ev->kind == MIG_EV_REPLY && hear(m, s, ev, todo) != 0) {
             r->failed = true;
         }
@@ -516,23 +542,35 @@ static void hint(struct mig_side *s)
     s->hinted = true;
 }
 
-static void hear_look(struct mig *m, struct mig_side *s, const struct qapi_reply *r)
+/* A reply can be older than an event that was received before it: QEMU looks, another of its threads
+ * moves on and sends the event, then the reply is written (seen on 7.2: `active` behind the event
+ * pre-switchover). So what an event has said since the question was sent is not taken back by the
+ * answer; the counters in it are good all the same. */
+static void hear_look(struct mig *m,
+                      struct mig_side *s,
+                      uint64_t id,
+                      const struct qapi_reply *r)
 {
-    if (r->command == QAPI_QUERY_STATUS && !r->refused)
-        s->run = r->u.run;
-    if (r->command == QAPI_QUERY_MIGRATE && !r->refused) {
-        s->migrate = r->u.migrate;
-        if (s->migrate.has_ram) {
-            s->last_ram = s->migrate;
-            s->has_last_ram = true;
-        }
-        if (s == &m->side[MIG_SRC] && m->wants_desc && s->migrate.error_desc[0] != '\0') {
-            m->wants_desc = false;
-            (void)snprintf(m->reason, sizeof(m->reason), "source: %s",
-                           s->migrate.error_desc);
-        }
-    }
     s->silent = false;
+    if (r->refused)
+        return;
+    if (r->command == QAPI_QUERY_STATUS) {
+        if (id > s->run_told_id)
+            s->run = r->u.run;
+        return;
+    }
+    const enum qapi_mig_status told = s->migrate.status;
+    s->migrate = r->u.migrate;
+    if (id <= s->status_told_id)
+        s->migrate.status = told;
+    if (s->migrate.has_ram) {
+        s->last_ram = s->migrate;
+        s->has_last_ram = true;
+    }
+    if (s == &m->side[MIG_SRC] && m->wants_desc && s->migrate.error_desc[0] != '\0') {
+        m->wants_desc = false;
+        (void)snprintf(m->reason, sizeof(m->reason), "source: %s", s->migrate.error_desc);
+    }
 }
 
 /* A look is complete when both of its own questions were answered; other queries that cross it
@@ -550,6 +588,7 @@ static void hear_event(struct mig *m, enum mig_side_id side, const struct qapi_e
     switch (e->kind) {
     case QAPI_EVENT_MIGRATION:
         s->migrate.status = e->status;
+        s->status_told_id = m->next_id;
         hint(s);
         break;
     case QAPI_EVENT_STOP:
@@ -560,6 +599,7 @@ static void hear_event(struct mig *m, enum mig_side_id side, const struct qapi_e
         s->stop_t_ns = 0;
         s->resume_t_ns = m->now_ns;
         s->run = QAPI_RUN_RUNNING;
+        s->run_told_id = m->next_id;
         hint(s);
         break;
     case QAPI_EVENT_SHUTDOWN:
@@ -619,9 +659,11 @@ static void take_facts(struct mig *m, const struct mig_event *ev)
         forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:
+        if (!qapi_command_oob(ev->u.reply.command))
+            s->heard_ns = m->now_ns;
         if (ev->u.reply.command == QAPI_QUERY_STATUS ||
             ev->u.reply.command == QAPI_QUERY_MIGRATE) {
-            hear_look(m, s, &ev->u.reply);
+            hear_look(m, s, ev->id, &ev->u.reply);
             count_look(m, s, ev->id);
         }
         break;
@@ -642,11 +684,14 @@ static void take_facts(struct mig *m, const struct mig_event *ev)
     }
 }
 
+/* The answer has come: its place is free while it is handled, so that it can be asked again. */
 static void release_ask(struct mig *m, const struct mig_event *ev)
 {
     struct mig_ask *a = ev->kind == MIG_EV_REPLY ? find_ask(m, ev->id) : NULL;
-    if (a)
-        *a = (struct mig_ask){.row = -1};
+    if (!a)
+        return;
+    m->heard_row = a->row;
+    *a = (struct mig_ask){.row = -1};
 }
 
 /* ---- moving ---- */
@@ -663,6 +708,7 @@ void mig_go(struct mig *m, enum mig_phase to)
 static void mig_invariant(const struct mig *m)
 {
     assert(!(m->handed_over && m->phase == MIG_ROLLBACK) || m->cont_refused);
+    assert(m->phase != MIG_HELD || m->code == QF_E_HELD);
     assert(!m->continued || m->started);
     assert(m->phase != MIG_DONE || m->spec.dry_run || m->handed_over);
 }
@@ -777,6 +823,7 @@ static void late(struct mig *m, const struct mig_ask *a, struct mig_todo *todo)
         .u.late = a->command,
     };
     struct mig_side *s = &m->side[a->side];
+    m->heard_row = a->row;
     mig_warn(todo, "the %s has not answered %s for %u s", mig_side_name(a->side),
              qapi_command_name(a->command), asks[a->command].deadline_ms / 1000U);
     switch (asks[a->command].late) {
@@ -867,14 +914,16 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
         m->wake_ns = INT64_MAX; /* it has come; the phase asks again */
     if (ev->kind == MIG_EV_REPLY) {
         enum qapi_command c;
-        if (!mig_asked(m, ev->side, ev->id, &c))
-            return; /* to a command of a link that was lost */
+        if (!mig_asked(m, ev->side, ev->id, &c)) {
+            todo->wake_ns = next_wake(m);
+            return; /* to a command that was given up, or of a link that was lost */
+        }
     }
     take_facts(m, ev);
     if (ev->kind == MIG_EV_BEGIN)
         mig_go(m, MIG_CONNECT);
-    handle(m, ev, todo);
     release_ask(m, ev);
+    handle(m, ev, todo);
     if (!m->ended)
         check_deadlines(m, todo);
     if (!m->ended)

@@ -70,8 +70,12 @@ struct mig_side {
     /* Facts, by query; events change them as hints, and a hint makes them stale. */
     enum qapi_run_state run;
     struct qapi_migrate migrate;
-    unsigned looking; /* queries of the current look that are unanswered */
-    bool hinted;      /* an event told of a change since the look was begun */
+    /* the last command sent before an event told the status: its answer, and those before
+     * it, may be older than the event */
+    uint64_t status_told_id;
+    uint64_t run_told_id; /* likewise of RESUME */
+    unsigned looking;     /* queries of the current look that are unanswered */
+    bool hinted;          /* an event told of a change since the look was begun */
     bool fresh; /* the last look was answered, and nothing has hinted at a change since */
     bool has_last_ram;
     struct qapi_migrate last_ram; /* the last migration status that had counters */
@@ -92,6 +96,7 @@ struct mig_side {
     struct qapi_params params_found;
     uint32_t params_changed;
 
+    int64_t heard_ns;   /* its last in-band answer: its main loop lived then */
     bool shutdown_seen; /* SHUTDOWN: this QEMU is about to exit */
     bool shutdown_by_guest;
     char shutdown_reason[QAPI_NAME_MAX];
@@ -137,6 +142,7 @@ struct mig {
     struct mig_ask ask[MIG_ASKS_MAX];
     struct mig_side side[MIG_SIDES];
     struct recipe_run recipe;
+    int heard_row; /* of the recipe: whose answer (or lateness) is being handled */
 
     /* The course of it. */
     bool cancel_wanted;
@@ -150,15 +156,17 @@ struct mig {
     bool throttling;        /* the throttle was let loose */
     bool throttle_stepping; /* ... and has reached throttle.initial */
     bool postcopy_asked;
+    bool dst_alive;   /* SWITCHOVER: the destination has answered query-yank */
     bool continued;   /* migrate-continue was sent */
     bool handed_over; /* cont was sent to the destination, or its paused guest accepted */
     /* the destination's cont was refused: the way back is the only one */
     bool cont_refused;
     bool cont_again; /* cont was sent to the destination twice: the first one got lost */
     bool was_postcopy;
-    bool cancel_sent;
+    int64_t cancel_ns; /* migrate_cancel was sent last; 0: not in this rollback */
     bool yank_sent;
-    bool stuck; /* the switchover did not get on, and breaking the connection did not help */
+    /* the switchover did not get on, and breaking the connection did not help */
+    bool stuck;
     bool sync_asked;
     bool synced;
     bool taken_up; /* a move found under way was taken up */
@@ -167,6 +175,8 @@ struct mig {
     int64_t migrate_ns;  /* `migrate` was sent */
     int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
+    uint64_t moved_bytes; /* POSTCOPY: when the counter rose last, and to what */
+    int64_t moved_ns;
     bool sample_again;            /* a pass event came while a sample was under way */
     int64_t sample_ns;            /* when the last sample was asked for */
     int64_t reopen_ns[MIG_SIDES]; /* RECONCILE: next attempt */

@@ -58,6 +58,10 @@ void mig_fail(struct mig *m,
               const char *fmt,
               ...) QF_PRINTF(4, 5);
 
+/* A person must look: to HELD, with this sentence behind what was said before. Its exit status
+ * is 7 whatever the reason was until now. */
+void mig_hold(struct mig *m, const char *fmt, ...) QF_PRINTF(2, 3);
+
 /* The reason is QEMU's error-desc, to be read at the next look; until then this text. */
 void mig_fail_desc(struct mig *m, const char *what);
 
@@ -75,7 +79,22 @@ bool mig_is_written(const struct mig *m);
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
 
+/* Are both sides the same machine, by everything that the checks compare? */
+bool preflight_is_same_machine(const struct mig *m);
+
+/* A move was taken up: what this run changes from here on is put back in the end. */
+void configure_adopt(struct mig *m);
+
 /* Undo what configure did, on both sides as far as they can be reached. */
 void configure_unwind(struct mig *m);
+
+/* Without these the promise cannot be kept: a switch that qferry decides, and an acknowledgement
+ * of the destination's load (fact sheet 0, rules 2 and 3). */
+#define PREFLIGHT_NEEDED                                                 \
+    (QAPI_CAP_BIT(RETURN_PATH) | QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER) | \
+     QAPI_CAP_BIT(EVENTS))
+
+/* Judge what PREFLIGHT has learnt: a record for each check, and mig_fail when one refuses. */
+void preflight_judge(struct mig *m, struct mig_todo *todo);
 
 #endif

@@ -37,15 +37,17 @@ enum dst_class {
     D_RUNS = 1 << 8, /* completed; running, or stopped after it was handed over */
     D_SILENT = 1 << 9,
     D_DEAD = 1 << 10,
-    D_DEAD_RAN = 1 << 11, /* died after it was handed over */
-    D_REFUSED = 1 << 12,  /* completed, stopped, and refused to be continued */
-    D_OTHER = 1 << 13     /* not an incoming QEMU */
+    D_DEAD_RAN = 1 << 11,     /* died after it was handed over */
+    D_REFUSED = 1 << 12,      /* completed, stopped, and refused to be continued */
+    D_OTHER = 1 << 13,        /* not an incoming QEMU */
+    D_SILENT_EARLY = 1 << 14, /* silent, but cannot have the device state */
+    D_SILENT_RAN = 1 << 15    /* silent after it was handed over */
 };
 
 #define S_ANY 0xffffU
-#define D_ANY 0x3fffU
+#define D_ANY 0xffffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
-#define D_HARMLESS (D_FAILED | D_DEAD)
+#define D_HARMLESS (D_FAILED | D_DEAD | D_SILENT_EARLY)
 
 struct row {
     unsigned src;
@@ -64,7 +66,8 @@ static const struct row table[] = {
 
 /* Two that may run at once: touch nothing. */
 {S_FREE | S_STOPPED | S_COPYING | S_AT_SWITCH | S_UNWINDING,
-                            D_RUNS | D_PC_RUNS,      OWNER_UNKNOWN, STAGE_CONFLICT,  0,
+                            D_RUNS | D_PC_RUNS | D_DEAD_RAN | D_SILENT_RAN,
+                                                     OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "the destination runs or ran the guest and the source has it too"},
 
 /* No migration, or one that was undone. A stopped source may only be continued when the
@@ -77,7 +80,7 @@ static const struct row table[] = {
 {S_FREE,                    D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING | D_PC_READY,
                                                      OWNER_SRC,     STAGE_IDLE,      MAY_QUIT_DST,
  "the guest is on the source, the destination holds a stopped copy that nobody may continue"},
-{S_FREE,                    D_SILENT | D_OTHER | D_DEAD_RAN,
+{S_FREE,                    D_SILENT | D_OTHER,
                                                      OWNER_SRC,     STAGE_IDLE,      0,
  "the guest is on the source"},
 {S_STOPPED,                 D_HARMLESS | D_WAITING,  OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
@@ -101,23 +104,24 @@ static const struct row table[] = {
 
 /* The switch. With a destination that does not start by itself the source may still get the
  * guest back: by cancel, by yank, or by its own failure. */
-{S_DEVICE,                  D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_WAITING,
+{S_DEVICE,                  D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_SILENT_EARLY | D_WAITING,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, MAY_CANCEL | MAY_YANK,
  "device state is on its way, nobody runs"},
-{S_DEVICE | S_PC_DEVICE,    D_PC_LOADING | D_PC_READY | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT,
+{S_DEVICE | S_PC_DEVICE,    D_PC_LOADING | D_PC_READY | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_SILENT_EARLY,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, 0,
  "post-copy is beginning, nobody runs"},
 
 /* Completed. */
-{S_DONE | S_DEAD_DONE,      D_LOADED,                OWNER_DST,     STAGE_LOADED,    MAY_CONT_DST,
+{S_DONE | S_DEAD_DONE | S_DEAD_PC,
+                            D_LOADED,                OWNER_DST,     STAGE_LOADED,    MAY_CONT_DST,
  "the destination holds the whole guest and waits to be continued"},
 {S_DONE | S_DEAD_DONE,      D_LOADING,               OWNER_BETWEEN, STAGE_SWITCHING, 0,
  "the source is done, the destination is loading"},
-{S_DONE,                    D_HARMLESS,              OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
+{S_DONE,                    D_FAILED | D_DEAD,       OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
  "the destination can never run, the source still holds the whole guest"},
 {S_DONE,                    D_REFUSED,               OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
  "the destination cannot run the guest, the source still holds the whole of it"},
-{S_DONE | S_DEAD | S_DEAD_DONE,
+{S_DONE | S_DEAD | S_DEAD_DONE | S_DEAD_PC,
                             D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC | MAY_CONT_DST,
  "the destination has the guest"},
 {S_DONE,                    D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
@@ -144,8 +148,6 @@ static const struct row table[] = {
  "post-copy is interrupted: both sides are needed to go on"},
 {S_POSTCOPY,                D_PC_BROKEN,             OWNER_DST,     STAGE_BROKEN,    0,
  "post-copy is interrupted: both sides are needed to go on"},
-{S_DEAD_PC,                 D_RUNS,                  OWNER_DST,     STAGE_MOVED,     0,
- "the destination has the guest"},
 {S_DEAD_PC,                 D_ANY,                   OWNER_NONE,    STAGE_LOST,      0,
  "the source died with a part of the guest's memory"},
 
@@ -160,7 +162,7 @@ static const struct row table[] = {
 /* The source's main loop may hang in a write to a silent network. Out of band, yank still reaches
  * it: it fails and takes its guest back. Harmless where the destination does not run; and once
  * the source has completed, QEMU has nothing to yank. */
-{S_HANGS,                   D_WAITING | D_LOADING | D_FAILED | D_LOADED | D_DEAD | D_SILENT,
+{S_HANGS,                   D_WAITING | D_LOADING | D_FAILED | D_LOADED | D_DEAD | D_SILENT | D_SILENT_EARLY,
                                                      OWNER_UNKNOWN, STAGE_CONFLICT,  MAY_YANK,
  "the source does not answer"},
 
@@ -336,25 +338,24 @@ static enum dst_class class_of_loaded(enum qapi_mig_status status, bool runs)
     return D_OTHER;
 }
 
-static enum dst_class class_of_dst(const struct owner_side *d,
-                                   bool handed_over,
-                                   bool refused)
+static enum dst_class class_of_dst(const struct owner_facts *f)
 {
+    const struct owner_side *d = &f->dst;
     if (d->reach == OWNER_DEAD)
-        return handed_over ? D_DEAD_RAN : D_DEAD;
+        return f->handed_over ? D_DEAD_RAN : D_DEAD;
     if (d->reach == OWNER_SILENT || d->run == QAPI_RUN_UNKNOWN)
-        return D_SILENT;
+        return f->handed_over ? D_SILENT_RAN : f->continued ? D_SILENT : D_SILENT_EARLY;
     if (d->run == QAPI_RUN_INMIGRATE)
         return class_of_incoming(d->status);
     const enum dst_class c =
-        class_of_loaded(d->status, handed_over || d->run == QAPI_RUN_RUNNING);
-    return c == D_LOADED && refused ? D_REFUSED : c;
+        class_of_loaded(d->status, f->handed_over || d->run == QAPI_RUN_RUNNING);
+    return c == D_LOADED && f->cont_refused ? D_REFUSED : c;
 }
 
 void owner_of(const struct owner_facts *f, struct owner_view *v)
 {
     const unsigned src = class_of_src(&f->src);
-    const unsigned dst = class_of_dst(&f->dst, f->handed_over, f->cont_refused);
+    const unsigned dst = class_of_dst(f);
     const struct row *r = table;
     while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
         r++;

@@ -27,6 +27,9 @@ struct owner_side {
 struct owner_facts {
     struct owner_side src;
     struct owner_side dst;
+    /* migrate-continue was sent, or the source was seen beyond it: before that the destination
+     * cannot have the device state, so it cannot run, whatever becomes of it. */
+    bool continued;
     /* The destination refused cont, and has not run since. */
     bool cont_refused;
     /* cont was sent to the destination (its guest may have run), or its paused guest was accepted

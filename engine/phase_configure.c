@@ -333,6 +333,13 @@ static const struct step configure[] = {
 };
 /* clang-format on */
 
+void configure_adopt(struct mig *m)
+{
+    recipe_begin(m, configure, sizeof(configure) / sizeof(configure[0]));
+    m->recipe.next = m->recipe.n;
+    m->recipe.begun = UINT32_MAX;
+}
+
 void configure_unwind(struct mig *m)
 {
     recipe_unwind(m);

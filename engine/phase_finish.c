@@ -4,7 +4,9 @@
  *   VERIFY  both sides by query: source completed and stopped for good, destination completed and
  *           stopped; the journal is on the disk
  *   CONT    `cont` to the destination: the line of no return
- *   TIDY    settings put back on both sides, the source told to quit if so wished
+ *   TIDY    settings put back on both sides
+ *   LOOK    the destination once more: what is reported is what it says of itself
+ *   QUIT    the source told to quit, if so wished
  *
  * A destination whose `cont` is refused while it never ran is no destination: ROLLBACK, the
  * source holds the whole guest still. */
@@ -12,9 +14,15 @@
 
 #include "engine/mig_priv.h"
 
-enum { VERIFY, CONT, TIDY, QUIT_SOURCE };
+enum { VERIFY, CONT, TIDY, LOOK, QUIT_SOURCE };
 
-enum { POLL_MS = 5, SLOW_POLL_MS = 50, VERIFY_MS = 120 * 1000, QUIT_MS = 10 * 1000 };
+enum {
+    POLL_MS = 5,
+    SLOW_POLL_MS = 50,
+    VERIFY_MS = 120 * 1000,
+    LOOK_MS = 5000,
+    QUIT_MS = 10 * 1000
+};
 
 static void next_stage(struct mig *m, unsigned stage)
 {
@@ -30,12 +38,9 @@ static void tidy(struct mig *m)
 
 static void held_paused(struct mig *m)
 {
-    m->has_reason = false;
-    mig_fail(
-        m, OUTCOME_LOST, QF_E_HELD,
-        "the destination has the whole guest, but is paused although it was continued: "
-        "send cont to it");
-    mig_go(m, MIG_HELD);
+    mig_hold(
+        m, "the destination has the whole guest, but is paused although it was continued: "
+           "send cont to it");
 }
 
 /* The link broke at cont, and the destination is paused still: it has not got it. Said twice it
@@ -57,20 +62,20 @@ static bool cont_got_lost(struct mig *m, struct mig_todo *todo)
 static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     struct owner_view v;
-    if (ev->kind == MIG_EV_TIMER) {
+    if (ev->kind == MIG_EV_TIMER &&
+        m->side[MIG_SRC].looking + m->side[MIG_DST].looking == 0) {
         m->side[MIG_SRC].fresh = false;
         m->side[MIG_DST].fresh = false;
     }
     mig_look_stale(m, todo);
     mig_wake_in(m, mig_is_past(m, m->stage_ns, 1000) ? SLOW_POLL_MS : POLL_MS);
     if (mig_is_past(m, m->stage_ns, VERIFY_MS)) {
-        mig_fail(
-            m, OUTCOME_LOST, QF_E_HELD,
+        mig_hold(
+            m,
             "the source is done, but the destination does not say that it has the whole guest "
             "(%s, its migration %s): once it is paused and completed, send cont to it",
             qapi_run_name(m->side[MIG_DST].run),
             qapi_mig_name(m->side[MIG_DST].migrate.status));
-        mig_go(m, MIG_HELD);
         return;
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
@@ -79,9 +84,11 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     mig_view(m, &v);
     switch (v.stage) {
     case STAGE_LOADED:
-        if (!m->guest_ran) {
-            mig_note(todo,
-                     "the guest was found stopped: it stays stopped on the destination");
+        /* QEMU carries over a state like io-error or guest-panicked: that is not ours to end. */
+        if (!m->guest_ran || m->side[MIG_DST].run != QAPI_RUN_PAUSED) {
+            mig_note(todo, "the guest stays as it is on the destination: %s",
+                     qapi_run_name(m->side[MIG_DST].run));
+            m->guest_ran = false;
             m->handed_over = true;
             tidy(m);
             return;
@@ -95,6 +102,8 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     case STAGE_MOVED:
         m->handed_over = true;
+        if (m->side[MIG_DST].run == QAPI_RUN_PAUSED && !mig_is_written(m))
+            return;
         if (!cont_got_lost(m, todo))
             tidy(m);
         return;
@@ -137,7 +146,7 @@ static void hear_cont(struct mig *m, const struct mig_event *ev, struct mig_todo
         }
         mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s",
                  ev->u.reply.error_desc);
-        if (m->cont_again) { /* it may have run meanwhile: no way back */
+        if (m->cont_again || m->taken_up) { /* it may have run meanwhile: no way back */
             held_paused(m);
             return;
         }
@@ -150,18 +159,23 @@ static void hear_cont(struct mig *m, const struct mig_event *ev, struct mig_todo
 
 static void finished(struct mig *m)
 {
+    const struct mig_side *dst = &m->side[MIG_DST];
     m->outcome = OUTCOME_COMPLETED;
     m->code = QF_E_OK;
-    (void)snprintf(m->reason, sizeof(m->reason), "%s",
-                   m->guest_ran
-                       ? "the guest runs on the destination"
-                       : "the guest is on the destination, stopped as it was found");
+    if (dst->run == QAPI_RUN_RUNNING)
+        (void)snprintf(m->reason, sizeof(m->reason), "the guest runs on the destination");
+    else if (!m->guest_ran)
+        (void)snprintf(m->reason, sizeof(m->reason),
+                       "the guest is on the destination, stopped as it was found (%s)",
+                       qapi_run_name(dst->run));
+    else
+        (void)snprintf(m->reason, sizeof(m->reason), "the guest is on the destination (%s)",
+                       qapi_run_name(dst->run));
     mig_go(m, MIG_DONE);
 }
 
 static void quit_source(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
-    mig_wake_in(m, SLOW_POLL_MS);
     if (m->side[MIG_SRC].link != MIG_LINK_UP || mig_is_past(m, m->stage_ns, QUIT_MS) ||
         (mig_heard(ev, MIG_SRC, QAPI_QUIT) && ev->u.reply.refused)) {
         if (m->side[MIG_SRC].link == MIG_LINK_UP)
@@ -180,28 +194,39 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
     if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
         ev->u.qmp.kind == QAPI_EVENT_RESUME && m->dst_resume_ns == 0)
         m->dst_resume_ns = m->now_ns;
-    if (ev->kind == MIG_EV_DOWN && m->stage <= CONT) {
+    if (ev->kind == MIG_EV_DOWN && (ev->side == MIG_DST || m->stage <= CONT)) {
+        /* A stopped guest that was only left there has not run: the source still holds it. */
+        if (ev->side == MIG_DST && !m->guest_ran && !m->taken_up)
+            m->handed_over = false;
         mig_go(m, MIG_RECONCILE);
         return;
     }
+    if (ev->kind == MIG_EV_ENTER)
+        mig_sync(m, todo);
     if (m->stage == VERIFY)
         verify(m, ev, todo);
     else if (m->stage == CONT)
         hear_cont(m, ev, todo);
     if (m->going || m->stage < TIDY)
         return;
+    mig_wake_in(m, SLOW_POLL_MS);
     if (m->stage == TIDY) {
-        mig_wake_in(m, SLOW_POLL_MS);
         if (recipe_run(m, ev, todo) == RECIPE_RUNNING)
             return;
-        if (m->spec.quit_source && m->side[MIG_SRC].link == MIG_LINK_UP) {
-            next_stage(m, QUIT_SOURCE);
-            if (!mig_act(m, todo, MIG_SRC, QAPI_QUIT))
-                finished(m);
+        next_stage(m, LOOK);
+        m->side[MIG_DST].fresh = false;
+    }
+    if (m->stage == LOOK) {
+        if (!m->side[MIG_DST].fresh && !mig_is_past(m, m->stage_ns, LOOK_MS)) {
+            mig_look(m, todo, MIG_DST);
             return;
         }
-        finished(m);
-        return;
+        next_stage(m, QUIT_SOURCE);
+        if (!m->spec.quit_source || m->side[MIG_SRC].link != MIG_LINK_UP ||
+            !mig_act(m, todo, MIG_SRC, QAPI_QUIT)) {
+            finished(m);
+            return;
+        }
     }
     quit_source(m, ev, todo);
 }

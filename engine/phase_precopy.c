@@ -11,6 +11,7 @@
 enum {
     SAMPLE_MIN_MS = 50,
     SAMPLE_MAX_MS = 1000,
+    DESTINATION_MS = 900, /* so often the destination is asked, with the samples */
     UNANSWERED_MS = 5000, /* then the policy is asked without an answer */
     SAMPLE_FIRST_MS = 100 /* until a bandwidth is known */
 };
@@ -22,6 +23,15 @@ static uint64_t next_sample_ms(const struct mig *m)
         return SAMPLE_FIRST_MS;
     const uint64_t ms = left / 4;
     return ms < SAMPLE_MIN_MS ? SAMPLE_MIN_MS : ms > SAMPLE_MAX_MS ? SAMPLE_MAX_MS : ms;
+}
+
+/* Does its main loop live? SWITCHOVER then need not ask while the guest is stopped. */
+static void ask_destination(struct mig *m, struct mig_todo *todo)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    if (dst->link == MIG_LINK_UP && mig_is_past(m, dst->heard_ns, DESTINATION_MS) &&
+        !mig_is_asked(m, MIG_DST, QAPI_QUERY_STATUS))
+        (void)mig_ask0(m, todo, MIG_DST, QAPI_QUERY_STATUS);
 }
 
 static void ask_sample(struct mig *m, struct mig_todo *todo)
@@ -191,7 +201,8 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
     if (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC) {
         switch (ev->u.qmp.kind) {
         case QAPI_EVENT_STOP:
-            if (!m->guest_paused) /* or the switch itself: the state tells */
+            if (!m->guest_paused && /* or the switch itself: the state tells */
+                !mig_is_asked(m, MIG_SRC, QAPI_QUERY_STATUS))
                 (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_STATUS);
             if (m->guest_paused && m->src_stop_ns == 0)
                 m->src_stop_ns = m->now_ns;
@@ -330,5 +341,7 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC &&
          ev->u.qmp.kind == QAPI_EVENT_MIGRATION_PASS))
         ask_sample(m, todo);
+    if (ev->kind == MIG_EV_TIMER)
+        ask_destination(m, todo);
     mig_wake_in(m, SAMPLE_MAX_MS);
 }

@@ -13,6 +13,7 @@
 enum {
     REOPEN_MS = 50,
     SETTLE_MS = 30 * 1000, /* a side that has not answered by then is silent */
+    GUEST_WAITS_MS = 2000,
     POLL_MS = 50
 };
 
@@ -28,54 +29,54 @@ static void open_again(struct mig *m, struct mig_todo *todo, enum mig_side_id si
     }
 }
 
-/* Known as well as it will be? */
+/* Known as well as it will be? While the guest stands in pre-switchover, from where the source
+ * has it back at a word, the destination gets less time. */
 static bool is_settled(const struct mig *m, enum mig_side_id side)
 {
     const struct mig_side *s = &m->side[side];
-    return s->gone || s->fresh || mig_is_past(m, m->phase_ns, SETTLE_MS);
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const bool guest_waits =
+        side == MIG_DST && src->fresh && src->migrate.status == QAPI_MIG_PRE_SWITCHOVER;
+    return s->gone || s->fresh ||
+           mig_is_past(m, m->phase_ns, guest_waits ? GUEST_WAITS_MS : SETTLE_MS);
 }
 
 /* What was given as the reason before is kept in the sentence, not in the status. */
 static void lost(struct mig *m, const char *what)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
-    char was[RECORD_TEXT_MAX];
-    (void)snprintf(was, sizeof(was), "%s%s", m->has_reason ? m->reason : "",
-                   m->has_reason ? "; " : "");
-    m->has_reason = false;
-    if (src->shutdown_by_guest)
+    if (src->shutdown_by_guest) {
+        m->has_reason = false;
         mig_fail(
             m, OUTCOME_ABORTED, QF_E_HELD,
             "the guest powered itself off (%s) while it was being moved: it runs nowhere, as "
             "it wished",
             src->shutdown_reason);
-    else
-        mig_fail(m, OUTCOME_LOST, QF_E_HELD, "%s%s%s%s%s", was, what,
-                 src->shutdown_seen ? " (the source's QEMU was shut down: " : "",
-                 src->shutdown_seen ? src->shutdown_reason : "",
-                 src->shutdown_seen ? ")" : "");
+        mig_go(m, MIG_HELD);
+        return;
+    }
+    mig_hold(m, "%s%s%s%s", what,
+             src->shutdown_seen ? " (the source's QEMU was shut down: " : "",
+             src->shutdown_seen ? src->shutdown_reason : "", src->shutdown_seen ? ")" : "");
+}
+
+static const char *reach(const struct mig_side *s)
+{
+    return s->gone                  ? " (gone)"
+           : s->link != MIG_LINK_UP ? " (unreachable)"
+           : s->silent              ? " (does not answer)"
+                                    : "";
 }
 
 static void held(struct mig *m, const struct owner_view *v)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
     const struct mig_side *dst = &m->side[MIG_DST];
-    char why[RECORD_TEXT_MAX];
-    (void)snprintf(why, sizeof(why), "%s%s%s", m->has_reason ? m->reason : "",
-                   m->has_reason ? "; " : "", v->why);
-    m->has_reason = false;
-    mig_fail(m, OUTCOME_LOST, QF_E_HELD,
-             "%s: source %s/%s%s, destination %s/%s%s; nothing was "
-             "touched, a person must look",
-             why, qapi_run_name(src->run), qapi_mig_name(src->migrate.status),
-             src->gone                  ? " (gone)"
-             : src->link != MIG_LINK_UP ? " (unreachable)"
-                                        : "",
-             qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status),
-             dst->gone                  ? " (gone)"
-             : dst->link != MIG_LINK_UP ? " (unreachable)"
-                                        : "");
-    mig_go(m, MIG_HELD);
+    mig_hold(
+        m,
+        "%s: source %s/%s%s, destination %s/%s%s; nothing was touched, a person must look",
+        v->why, qapi_run_name(src->run), qapi_mig_name(src->migrate.status), reach(src),
+        qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status), reach(dst));
 }
 
 /* Why the move does not go on, unless a reason was given already. */
@@ -92,10 +93,29 @@ static void blame(struct mig *m)
         mig_fail_desc(m, "the source's QEMU reports a failed migration");
 }
 
-static void go_where_facts_say(struct mig *m)
+/* A move under way before we have sent `migrate`: somebody else's, between the questions. */
+static bool is_anothers(const struct mig *m, enum owner_stage stage)
+{
+    return !m->started && (stage == STAGE_COPYING || stage == STAGE_AT_SWITCH ||
+                           stage == STAGE_SWITCHING || stage == STAGE_LOADED ||
+                           stage == STAGE_MOVED || stage == STAGE_POSTCOPY);
+}
+
+/* What cannot be once the guest was handed over: the facts conflict. */
+static bool is_before_handover(enum owner_stage stage)
+{
+    return stage == STAGE_IDLE || stage == STAGE_COPYING || stage == STAGE_AT_SWITCH ||
+           stage == STAGE_SWITCHING || stage == STAGE_UNWINDING || stage == STAGE_STOPPED;
+}
+
+static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
 {
     struct owner_view v;
     mig_view(m, &v);
+    if (is_anothers(m, v.stage) || (m->handed_over && is_before_handover(v.stage))) {
+        held(m, &v);
+        return;
+    }
     const bool dst_lost = m->side[MIG_DST].link != MIG_LINK_UP;
     switch (v.stage) {
     case STAGE_COPYING:
@@ -107,6 +127,7 @@ static void go_where_facts_say(struct mig *m)
         }
         return;
     case STAGE_AT_SWITCH:
+        m->continued = false; /* it waits still: what was sent was lost */
         if (dst_lost || m->has_reason) {
             blame(m);
             mig_go(m, MIG_ROLLBACK);
@@ -135,10 +156,18 @@ static void go_where_facts_say(struct mig *m)
         return;
     case STAGE_LOST:
         lost(m, v.why);
-        mig_go(m, MIG_HELD);
+        return;
+    case STAGE_CONFLICT:
+        /* A source that hangs in a write: out of band it can still be freed. Then look again. */
+        if ((v.may & MAY_YANK) && !m->yank_sent && mig_act(m, todo, MIG_SRC, QAPI_YANK)) {
+            m->yank_sent = true;
+            m->phase_ns = m->now_ns;
+            mig_wake_in(m, POLL_MS);
+            return;
+        }
+        held(m, &v);
         return;
     case STAGE_BROKEN:
-    case STAGE_CONFLICT:
         held(m, &v);
         return;
     }
@@ -166,5 +195,5 @@ void phase_reconcile(struct mig *m, const struct mig_event *ev, struct mig_todo 
         m->side[i].link = MIG_LINK_DOWN; /* no news of it is wanted any more */
         mig_todo_add(todo, MIG_DO_CLOSE, (enum mig_side_id)i);
     }
-    go_where_facts_say(m);
+    go_where_facts_say(m, todo);
 }

@@ -18,12 +18,14 @@ enum { END, GATE, GUEST, PUT, CHECK };
 enum {
     POLL_MS = 50,
     GATE_POLL_MS = 10,
-    DST_MS = 1000,         /* so long the destination may think before the cancel */
+    DST_MS = 1000, /* so long the destination may think before the cancel */
+    AGAIN_MS = 1000,
     CANCEL_MS = 10 * 1000, /* then yank */
     END_MS = 120 * 1000,
     GATE_MS = 60 * 1000,
     QUIT_MS = 15 * 1000,
-    GUEST_MS = 60 * 1000
+    GUEST_MS = 60 * 1000,
+    SILENT_MS = 5000
 };
 
 static void next_stage(struct mig *m, unsigned stage)
@@ -31,15 +33,6 @@ static void next_stage(struct mig *m, unsigned stage)
     m->stage = stage;
     m->stage_ns = m->now_ns;
     m->side[MIG_SRC].fresh = false;
-}
-
-static void hold(struct mig *m, const char *why)
-{
-    char was[RECORD_TEXT_MAX];
-    (void)snprintf(was, sizeof(was), "%s", m->has_reason ? m->reason : "rolling back");
-    m->has_reason = false;
-    mig_fail(m, OUTCOME_LOST, QF_E_HELD, "%s; %s", was, why);
-    mig_go(m, MIG_HELD);
 }
 
 /* Both sides' facts, as far as they answer. True when they are there. */
@@ -77,7 +70,7 @@ static void break_loose(struct mig *m, struct mig_todo *todo)
 static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
     if (mig_is_past(m, m->stage_ns, END_MS)) {
-        hold(m, "the source's migration does not end");
+        mig_hold(m, "the source's migration does not end");
         return;
     }
     switch (v->stage) {
@@ -85,8 +78,11 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
     case STAGE_AT_SWITCH:
     case STAGE_SWITCHING:
     case STAGE_UNWINDING:
-        if ((v->may & MAY_CANCEL) && !m->cancel_sent)
-            m->cancel_sent = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_CANCEL);
+        /* Said again after a while: it may have been lost with a connection, and it does no harm. */
+        if ((v->may & MAY_CANCEL) && !mig_is_asked(m, MIG_SRC, QAPI_MIGRATE_CANCEL) &&
+            (m->cancel_ns == 0 || mig_is_past(m, m->cancel_ns, AGAIN_MS)) &&
+            mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_CANCEL))
+            m->cancel_ns = m->now_ns;
         return;
     case STAGE_IDLE:
     case STAGE_STOPPED:
@@ -96,10 +92,14 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
     case STAGE_MOVED:
         mig_go(m, MIG_FINISH);
         return;
+    case STAGE_CONFLICT:
+        if ((v->may & MAY_YANK) && !m->yank_sent)
+            return; /* break_loose will */
+        mig_go(m, MIG_RECONCILE);
+        return;
     case STAGE_POSTCOPY:
     case STAGE_BROKEN:
     case STAGE_LOST:
-    case STAGE_CONFLICT:
         mig_go(m, MIG_RECONCILE);
         return;
     }
@@ -115,7 +115,7 @@ static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *
         }
     }
     if (mig_is_past(m, m->stage_ns, GATE_MS)) {
-        hold(
+        mig_hold(
             m,
             "the source's QEMU does not clean up after the migration: its settings were left "
             "alone");
@@ -180,7 +180,7 @@ static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo 
                         dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
     if (danger) {
         if (quit_destination(m, todo))
-            hold(m, "the destination holds a copy of the guest and does not quit");
+            mig_hold(m, "the destination holds a copy of the guest and does not quit");
         return;
     }
     if (is_back(m) || is_others_stop(m)) {
@@ -189,7 +189,7 @@ static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo 
         return;
     }
     if (mig_is_past(m, m->stage_ns, GUEST_MS)) {
-        hold(
+        mig_hold(
             m,
             "the guest does not run on the source again: look at the source, and continue it "
             "there once the destination is gone");
@@ -214,6 +214,15 @@ static void do_put(struct mig *m, const struct mig_event *ev, struct mig_todo *t
 
 static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
+    const struct mig_side *dst = &m->side[MIG_DST];
+    if (m->continued && !dst->gone && (dst->link != MIG_LINK_UP || dst->silent)) {
+        /* It may hold the whole guest, stopped. Nobody continues it, but that is not a promise. */
+        if (mig_is_past(m, m->stage_ns, SILENT_MS))
+            mig_hold(
+                m, "the guest is back on the source, but the destination, which may hold a "
+                   "stopped copy, cannot be reached: make sure that its QEMU is gone");
+        return;
+    }
     if (is_back(m) && v->owner == OWNER_SRC) {
         if (m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE)
             mig_warn(todo,
@@ -229,7 +238,7 @@ static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo 
         return;
     }
     if (mig_is_past(m, m->stage_ns, GUEST_MS))
-        hold(m, v->why);
+        mig_hold(m, "%s", v->why);
 }
 
 void phase_rollback(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -237,6 +246,7 @@ void phase_rollback(struct mig *m, const struct mig_event *ev, struct mig_todo *
     struct owner_view v;
     if (ev->kind == MIG_EV_ENTER) {
         m->cancel_wanted = false;
+        m->cancel_ns = 0;
         m->side[MIG_SRC].fresh = false;
         m->side[MIG_DST].fresh = false;
     }

@@ -15,6 +15,8 @@ static void send_migrate(struct mig *m, struct mig_todo *todo)
         mig_fail(m, OUTCOME_FAILED, QF_E_INTERNAL, "migrate is not allowed now");
         mig_go(m, MIG_ROLLBACK);
     }
+    /* What is known is of an earlier migration; the event of this one may come late. */
+    m->side[MIG_SRC].migrate.status = QAPI_MIG_SETUP;
 }
 
 /* `stop-and-copy` stops the guest first. A guest that does not run needs no stop. */

@@ -2,7 +2,8 @@
  *
  * Rows start in order, as many at a time as their barriers allow: a row with `after` waits until
  * all rows above it were answered. Unwinding is the same table read upwards: every row that was
- * begun and has an undo, one at a time; a refusal there is noted and the unwinding goes on.
+ * begun and has an undo, without waiting (QEMU keeps the order); a refusal there is told, and
+ * the unwinding goes on.
  *
  * Core. Used by the phase_*.c files. */
 #ifndef QF_ENGINE_RECIPE_H

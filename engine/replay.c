@@ -103,8 +103,10 @@ static int play(struct player *p,
             report->decisions++;
         const int rc = play_line(p, json, report->lines, err);
         json_decref(json);
-        if (rc != 0)
-            return qf_wrap(err, "line %llu", (unsigned long long)report->lines);
+        if (rc != 0) {
+            (void)qf_wrap(err, "line %llu", (unsigned long long)report->lines);
+            return rc; /* err may be NULL */
+        }
         if (p->failed || p->session.out_of_memory)
             return qf_fail(err, QF_E_NOMEM, "no memory to replay it");
         if (report->lines == 1)

@@ -225,7 +225,7 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
     json_t *qmp = json_object_get(line, "qmp");
     enum mig_side_id side = MIG_SRC;
     const bool has_side = read_side(line, &side);
-    if (!kind || t_ns < s->mig.now_ns)
+    if (!kind || t_ns < s->mig.now_ns || t_ns > JOURNAL_T_MAX_NS)
         return qf_fail(err, QF_E_USAGE, "not an event of a journal");
     if (strcmp(kind, "begin") == 0 && s->mig.phase == MIG_NEW)
         session_begin(s, t_ns);

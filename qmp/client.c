@@ -122,16 +122,18 @@ struct sink {
 static int on_dump(const char *text, size_t len, void *arg)
 {
     struct sink *s = arg;
-    s->rc = qf_buf_append(s->to, text, len, s->err);
+    if (s->rc == 0)
+        s->rc = qf_buf_append(s->to, text, len, s->err);
     return s->rc ? -1 : 0;
 }
 
 int qmp_json_append(struct qf_buf *b, const json_t *v, size_t flags, struct qf_err *err)
 {
     struct sink s = {b, err, 0};
-    if (json_dump_callback(v, on_dump, &s, flags | JSON_ENCODE_ANY) == 0)
-        return 0;
-    return s.rc ? s.rc : qf_fail(err, QF_E_NOMEM, "no memory to write a message");
+    const int rc = json_dump_callback(v, on_dump, &s, flags | JSON_ENCODE_ANY);
+    if (s.rc) /* also when rc is 0: jansson goes on when a key could not be written (2.14) */
+        return s.rc;
+    return rc == 0 ? 0 : qf_fail(err, QF_E_NOMEM, "no memory to write a message");
 }
 
 /* ---- life ---- */

@@ -10,6 +10,7 @@
 
 #include "engine/drive_uv.h"
 #include "engine/request.h"
+#include "tools/output.h"
 #include "tools/render.h"
 #include "tools/tool.h"
 
@@ -38,11 +39,13 @@ static const char usage[] =
     "\n"
     "See qferry(1), qferry-policy(5), qferry-journal(5).\n";
 
+enum { SIGNALS = 3 };
+
 struct run {
     struct request request;
     struct drive drive;
     struct render render;
-    uv_signal_t signal[2];
+    uv_signal_t signal[SIGNALS];
     bool json;
     bool quiet;
     bool over;
@@ -58,8 +61,8 @@ static void on_record(struct drive *d,
 {
     struct run *run = arg;
     if (run->json) {
-        (void)fputs(line, stdout);
-        (void)fflush(stdout);
+        (void)fputs(line, run->render.out);
+        (void)fflush(run->render.out);
         return;
     }
     render_record(&run->render, record, d->session.mig.now_ns);
@@ -70,7 +73,8 @@ static void on_journal_error(struct drive *d, const struct qf_err *err, void *ar
     struct run *run = arg;
     (void)d;
     render_clear(&run->render);
-    (void)fprintf(stderr, "qferry: warning: %s\n", err->text);
+    (void)fprintf(run->render.err, "qferry: warning: %s\n", err->text);
+    (void)fflush(run->render.err);
 }
 
 static void on_end(struct drive *d, const struct record_result *result, void *arg)
@@ -79,7 +83,7 @@ static void on_end(struct drive *d, const struct record_result *result, void *ar
     (void)d;
     run->result = *result;
     run->over = true;
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&run->signal[i], NULL);
 }
 
@@ -187,7 +191,8 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
 static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
 {
     uv_loop_t loop;
-    static const int signals[2] = {SIGINT, SIGTERM};
+    /* A hang-up, too: the terminal is gone, and QEMU must not be left waiting for qferry. */
+    static const int signals[SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
     int rc = uv_loop_init(&loop);
     if (rc != 0)
         return qf_fail(err, QF_E_INTERNAL, "event loop: %s", uv_strerror(rc));
@@ -195,7 +200,7 @@ static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
                      run->request.addr, journal_fd, &drive_ops, run, err);
     if (rc != 0)
         return rc;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < SIGNALS; i++) {
         (void)uv_signal_init(&loop, &run->signal[i]);
         run->signal[i].data = run;
         (void)uv_signal_start(&run->signal[i], on_signal, signals[i]);
@@ -246,7 +251,7 @@ int cmd_migrate(int argc, char **argv)
     int index = 0;
     int rc = 0;
     request_init(&run.request);
-    run.render = (struct render){.out = stdout, .err = stderr, .level = RENDER_NORMAL};
+    run.render = (struct render){.level = RENDER_NORMAL};
     opterr = 0;
     while (rc == 0 && (c = getopt_long(argc, argv, ":p:qvh", options, &index)) != -1) {
         switch (c) {
@@ -291,7 +296,16 @@ int cmd_migrate(int argc, char **argv)
     const int fd = open_journal(journal, &err);
     if (fd == -2)
         return tool_fail(&err);
-    if (run_loop(&run, fd, &err) != 0)
+    struct output *output = output_open();
+    if (!output) {
+        (void)qf_fail(&err, QF_E_NOMEM, "no memory for the output");
+        return tool_fail(&err);
+    }
+    run.render.out = output_stdout(output);
+    run.render.err = output_stderr(output);
+    rc = run_loop(&run, fd, &err);
+    output_close(output);
+    if (rc != 0)
         return tool_fail(&err);
     if (run.json && !run.quiet && qf_code_status(run.result.code) != 0)
         (void)fprintf(stderr, "qferry: %s: %s\n", record_outcome_name(run.result.outcome),

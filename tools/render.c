@@ -46,10 +46,11 @@ static void show_sample(struct render *r, const struct policy_sample *s, int64_t
     r->pass = s->pass;
     if (r->progress && r->level == RENDER_NORMAL) {
         const uint64_t total = s->total_bytes ? s->total_bytes : 1;
+        const uint64_t done = s->remaining_bytes < total ? total - s->remaining_bytes : 0;
         (void)fprintf(r->err, "\r\033[K%s: %3llu %%, %s left, %s%s",
                       s->postcopy ? "post-copy" : "pre-copy",
-                      (unsigned long long)(100 - s->remaining_bytes * 100 / total), left,
-                      speed, s->guest_stopped ? ", guest stopped" : "");
+                      (unsigned long long)qf_mul_div(done, 100, total), left, speed,
+                      s->guest_stopped ? ", guest stopped" : "");
         (void)fflush(r->err);
         r->shown = true;
     }
@@ -143,4 +144,5 @@ void render_record(struct render *r, const struct record *record, int64_t t_ns)
         break;
     }
     (void)fflush(r->out);
+    (void)fflush(r->err);
 }

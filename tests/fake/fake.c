@@ -54,7 +54,8 @@ static struct fake_wire *wire(const struct fake_side *s)
 static int64_t now(struct fake *f)
 {
     const uint64_t clock_ns = uv_hrtime();
-    const int64_t most = f->sleep_ns + LAG_MS * MODEL_MS;
+    const int64_t most =
+        f->sleep_ns == MODEL_NEVER ? MODEL_NEVER : f->sleep_ns + LAG_MS * MODEL_MS;
     const int64_t passed = (int64_t)(clock_ns - f->clock_ns) * (int64_t)f->opts.speed;
     f->clock_ns = clock_ns;
     f->now_ns += passed < most ? passed : most;
@@ -327,7 +328,7 @@ static void arm(struct fake *f)
         if (f->side[i].conns && !f->side[i].conns->served &&
             wire(&f->side[i])->busy_ns < next_ns)
             next_ns = wire(&f->side[i])->busy_ns;
-    f->sleep_ns = 0;
+    f->sleep_ns = MODEL_NEVER;
     if (next_ns != MODEL_NEVER) {
         f->sleep_ns = next_ns > f->now_ns ? next_ns - f->now_ns : 0;
         ms = (uint64_t)(f->sleep_ns / (MODEL_MS * (int64_t)f->opts.speed));
@@ -357,8 +358,7 @@ static void take(struct fake_conn *c, const struct qmp_command *cmd)
     struct schema_fault fault;
     s->commands++;
     if (f->opts.ops && f->opts.ops->on_command)
-        f->opts.ops->on_command(f, s->side, cmd->name, cmd->args,
-                                json_string_value(cmd->id), cmd->oob, f->opts.arg);
+        f->opts.ops->on_command(f, s->side, cmd->name, f->opts.arg);
     if (f->opts.schema &&
         !schema_check(f->opts.schema, cmd->name, cmd->args, cmd->oob, &fault)) {
         s->refused++;

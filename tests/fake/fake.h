@@ -38,14 +38,8 @@ struct fake_wire {
 };
 
 struct fake_ops {
-    /* A command has arrived; nothing has become of it yet. All lent. May be NULL. */
-    void (*on_command)(struct fake *f,
-                       enum model_side side,
-                       const char *name,
-                       const json_t *args,
-                       const char *id,
-                       bool oob,
-                       void *arg);
+    /* A command has arrived; nothing has become of it yet. May be NULL. */
+    void (*on_command)(struct fake *f, enum model_side side, const char *name, void *arg);
 };
 
 struct fake_opts {

@@ -3,7 +3,7 @@
  *
  * rig_run checks of each migration, whatever its test is about:
  *   - nothing happened to the guest that must never happen; it runs where the result says
- *   - each command stood in the journal's file when it arrived
+ *   - each command stood in the journal's file before it was sent
  *   - the file replays identically
  *   - the schema refused nothing but the question for exit-on-error
  *   - at on_end nothing of the drive was in the loop; at last the loop closes */

@@ -49,7 +49,7 @@ static const struct fake_wire odd[] = {
     {.large_numbers = true},
     {.large_bytes = 300 * 1000},
     {.large_bytes = 300 * 1000, .chunk = 1000, .tcp = true},
-    {.busy_ns = 20 * MODEL_S},
+    {.busy_ns = 6 * MODEL_S},
     {.tcp = true, .pretty = true, .chunk = 100, .large_numbers = true, .event_first = true},
 };
 
@@ -211,7 +211,7 @@ END_TEST
 
 /* Where a process is killed, in bytes that it has said: each of the greeting, then in strides
  * that do not fall on the same place of each message. */
-enum { EACH = 160, STRIDE = 211 };
+enum { EACH = 160, STRIDE = 131 };
 
 static void dies_at(enum model_side side, size_t at)
 {

@@ -17,7 +17,6 @@
 enum {
     PAGE_BYTES = 4096,
     OWN_MIB = 8,        /* what the guest needs beside its pages */
-    BEFORE_MS = 500,    /* how long the guest is watched before it moves */
     AFTER_TICKS = 300,  /* and after: in its own milliseconds */
     QFERRY_MS = 300000, /* a slower move than that is none to look at */
     KILLED = 128,       /* exit status of a program that died of signal n: 128 + n */
@@ -120,7 +119,6 @@ static int set_up(struct demo *d)
         lab_guest_status(d->src, &d->before) < 0 || lab_ticks_start(d->src, d->dst) < 0) {
         return -1;
     }
-    lab_pump(d->lab, BEFORE_MS);
     return 0;
 }
 

@@ -360,8 +360,12 @@ void move_expect_reason_at(const struct move *m,
                  part);
 }
 
-bool move_has(const struct move *m, const char *type, const char *key, const char *part)
+unsigned move_count(const struct move *m,
+                    const char *type,
+                    const char *key,
+                    const char *part)
 {
+    unsigned n = 0;
     size_t i;
     json_t *line;
 
@@ -370,9 +374,14 @@ bool move_has(const struct move *m, const char *type, const char *key, const cha
 
         if (strcmp(json_string_value(json_object_get(line, "type")), type) == 0 && text &&
             strstr(text, part))
-            return true;
+            n++;
     }
-    return false;
+    return n;
+}
+
+bool move_has(const struct move *m, const char *type, const char *key, const char *part)
+{
+    return move_count(m, type, key, part) > 0;
 }
 
 const char *move_verdict(const struct move *m, const char *check)

@@ -126,7 +126,11 @@ void move_expect_reason_at(const struct move *m,
                            const char *file,
                            int line);
 
-/* Is there a line of that type whose member `key` has `part` in it? */
+/* Lines of that type whose member `key` has `part` in it; is there one? */
+unsigned move_count(const struct move *m,
+                    const char *type,
+                    const char *key,
+                    const char *part);
 bool move_has(const struct move *m, const char *type, const char *key, const char *part);
 
 /* The verdict of a check; "" when it was not made. */

@@ -50,6 +50,23 @@ static void expect_source_stopped(void)
     ck_assert_str_ne(state, "running");
 }
 
+/* Cancelled; or failed: the cancel shuts the socket first, and a thread that waits in it may be
+ * sooner to say so (7.2). */
+static void wait_for_the_end_on_source(const struct move *m)
+{
+    const int64_t until_ns = lab_now_ns() + SOON_MS * INT64_C(1000000);
+    char status[LAB_STATE_MAX];
+
+    do {
+        lab_pump(f.w.lab, 20);
+        ck_assert_int_eq(lab_mig_status(f.w.src, status), 0);
+        if (strcmp(status, "cancelled") == 0 || strcmp(status, "failed") == 0)
+            return;
+    } while (lab_now_ns() < until_ns);
+    move_dump(m);
+    ck_abort_msg("the source's migration is still %s", status);
+}
+
 /* The source is as good as new. */
 static void expect_next_attempt_moves(void)
 {
@@ -207,7 +224,7 @@ START_TEST(cancel_while_the_destination_hangs)
     ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGSTOP), 0);
     move_wait_line(m, "\"type\":\"sample\"");
     cancel(m);
-    ck_assert_int_eq(lab_wait_mig_status(f.w.src, "cancelled", SOON_MS), 0);
+    wait_for_the_end_on_source(m);
     ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGCONT), 0);
     expect_cancelled(m);
     ck_assert_int_eq(lab_vm_wait_exit(f.w.dst, 0, NULL), 0);
@@ -286,7 +303,7 @@ START_TEST(post_copy_is_not_cancelled)
     move_end(m);
     move_expect(m, 0, "completed", "destination");
     ck_assert_str_eq(move_result(m, "mode"), "postcopy");
-    ck_assert(move_has(m, "warning", "message", "not cancelled"));
+    ck_assert_uint_eq(move_count(m, "warning", "message", "not cancelled"), 1);
     ck_assert(move_has(m, "warning", "message", "post-copy"));
     expect_guest_on(&f.w, f.w.dst);
     expect_settings(f.w.src, f.w.src_settings);

@@ -246,11 +246,28 @@ START_TEST(a_paused_guest_stays_paused)
 }
 END_TEST
 
+/* Where in the course of events is it? */
+static size_t place_of(struct lab_vm *vm, const char *name, const char *status)
+{
+    for (size_t i = 0; i < lab_event_count(vm); i++) {
+        const struct lab_event *e = lab_event_at(vm, i);
+        const char *is = json_string_value(json_object_get(e->data, "status"));
+
+        if (strcmp(e->name, name) == 0 && (!status || (is && strcmp(is, status) == 0)))
+            return i;
+    }
+    ck_abort_msg("no %s on %s", name, lab_vm_name(vm));
+    return 0;
+}
+
+/* By itself it would run as soon as it has loaded, before it says so. */
 START_TEST(a_destination_without_S_waits_for_its_order)
 {
     world_pair(&f.w, "ws=16 rate=1000");
     f.w.dst = world_vm(&f.w, &(struct lab_vm_opts){.incoming = true});
     expect_moved(move_run(&f.w, ARGS(SLOWLY)), "precopy");
+    ck_assert_uint_gt(place_of(f.w.dst, "RESUME", NULL),
+                      place_of(f.w.dst, "MIGRATION", "completed"));
 }
 END_TEST
 

@@ -37,7 +37,7 @@ static void say(struct sim *s, const char *fmt, ...)
     va_list ap;
     if (s->setup.quiet)
         return;
-    int n = snprintf(line, sizeof(line), "%8.3f  ", (double)(s->t_ns - MODEL_S) / 1e9);
+    int n = snprintf(line, sizeof(line), "%8.2f  ", (double)(s->t_ns - MODEL_S) / 1e9);
     va_start(ap, fmt);
     (void)vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
     va_end(ap);

@@ -39,20 +39,21 @@ static const struct place {
     int64_t after_ns;
     const char *policy;
     bool busy;
+    bool guest; /* a place where the guest's own doings matter */
 } places[] = {
-    {"connect", MIG_CONNECT, 0, NULL, false},
-    {"preflight", MIG_PREFLIGHT, 0, NULL, false},
-    {"configure", MIG_CONFIGURE, 0, NULL, false},
-    {"start", MIG_START, 0, NULL, false},
-    {"start, guest being stopped", MIG_START, 0, "stop-and-copy", false},
-    {"setup", MIG_PRECOPY, 0, NULL, false},
-    {"precopy", MIG_PRECOPY, 500 * MODEL_MS, NULL, false},
-    {"precopy, guest stopped", MIG_PRECOPY, 500 * MODEL_MS, "stop-and-copy", false},
-    {"pre-switchover", MIG_SWITCHOVER, 0, NULL, false},
-    {"device", MIG_SWITCHOVER, 50 * MODEL_MS, NULL, false},
-    {"postcopy", MIG_POSTCOPY, 0, "post-copy", true},
-    {"postcopy, handed over", MIG_POSTCOPY, 200 * MODEL_MS, "post-copy", true},
-    {"finish", MIG_FINISH, 0, NULL, false},
+    {"connect", MIG_CONNECT, 0, NULL, false, false},
+    {"preflight", MIG_PREFLIGHT, 0, NULL, false, true},
+    {"configure", MIG_CONFIGURE, 0, NULL, false, false},
+    {"start", MIG_START, 0, NULL, false, true},
+    {"start, guest being stopped", MIG_START, 0, "stop-and-copy", false, true},
+    {"setup", MIG_PRECOPY, 0, NULL, false, true},
+    {"precopy", MIG_PRECOPY, 500 * MODEL_MS, NULL, false, true},
+    {"precopy, guest stopped", MIG_PRECOPY, 500 * MODEL_MS, "stop-and-copy", false, false},
+    {"pre-switchover", MIG_SWITCHOVER, 0, NULL, false, true},
+    {"device", MIG_SWITCHOVER, 50 * MODEL_MS, NULL, false, false},
+    {"postcopy", MIG_POSTCOPY, 0, "post-copy", true, false},
+    {"postcopy, handed over", MIG_POSTCOPY, 200 * MODEL_MS, "post-copy", true, false},
+    {"finish", MIG_FINISH, 0, NULL, false, false},
 };
 enum { N_PLACES = sizeof(places) / sizeof(places[0]) };
 
@@ -98,8 +99,11 @@ static void golden(const char *name)
 
 static void in_each_place(const char *name, enum sim_what what, struct model_fault fault)
 {
+    const bool guest = fault.what >= MODEL_POWEROFF || fault.what == MODEL_COMMANDED;
     for (unsigned i = 0; i < N_PLACES; i++) {
         struct sim_setup u = setup_of(&places[i]);
+        if (guest && !places[i].guest)
+            continue;
         u.n_doings = 1;
         u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
                                         .what = what,
@@ -300,6 +304,41 @@ START_TEST(paused_guest_in_trouble)
 }
 END_TEST
 
+/* Without `stop` to the destination both would run (fact sheet 0, rule 1). */
+START_TEST(destination_without_s_and_a_lost_acknowledgement)
+{
+    static const enum model_flavour flavours[] = {MODEL_7_2, MODEL_10_0, MODEL_11_1};
+    struct sim_setup u = sim_usual();
+    u.model.dst_autostart = true;
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = flavours[_i];
+    u.model.fault[u.model.n_faults++] =
+        (struct model_fault){.when = MODEL_AT_TIME, .what = MODEL_ACK_LOST};
+    sim_run(&f.sim, &u);
+    ck_assert_str_eq(sim_complaint(&f.sim), "");
+    ck_assert_int_eq(qf_code_status(f.sim.result.code), 4);
+    ck_assert(!model_truth(f.sim.model)->ran_on_dst);
+}
+END_TEST
+
+/* QEMU crashes when settings are touched before it has cleaned up (rule 6). */
+START_TEST(source_that_cleans_up_slowly_is_waited_for)
+{
+    struct sim_setup u = sim_usual();
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_10_0;
+    u.model.clean_ns = 20 * MODEL_S;
+    u.n_doings = 1;
+    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_FAULT,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = 500 * MODEL_MS,
+                                    .fault = {.what = MODEL_NET_RESET}};
+    sim_run(&f.sim, &u);
+    ck_assert_str_eq(sim_complaint(&f.sim), "");
+    ck_assert_int_eq(qf_code_status(f.sim.result.code), 4);
+    ck_assert_int_gt(f.sim.t_ns, 20 * MODEL_S);
+}
+END_TEST
+
 START_TEST(power_off_that_only_pauses)
 {
     struct sim_setup u = sim_usual();
@@ -329,6 +368,8 @@ static Suite *suite(void)
     tcase_add_test(t, destination_refuses_the_load);
     tcase_add_test(t, policy_timeouts);
     tcase_add_test(t, paused_guest_in_trouble);
+    tcase_add_loop_test(t, destination_without_s_and_a_lost_acknowledgement, 0, 3);
+    tcase_add_test(t, source_that_cleans_up_slowly_is_waited_for);
     tcase_add_test(t, power_off_that_only_pauses);
     suite_add_tcase(s, t);
     return s;

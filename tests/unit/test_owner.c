@@ -10,24 +10,22 @@
 struct kind {
     const char *name;
     struct owner_side side;
+    bool continued; /* migrate-continue was sent */
     bool handed_over;
     bool refused;
 };
 
-#define IS(run_, status_)                                             \
-    {                                                                 \
-        .reach = OWNER_ANSWERS, .run = QAPI_RUN_##run_,               \
-        .status = QAPI_MIG_##status_                                  \
+#define IS(run_, status_)                                                            \
+    {                                                                                \
+        .reach = OWNER_ANSWERS, .run = QAPI_RUN_##run_, .status = QAPI_MIG_##status_ \
     }
-#define SILENT(status_)                                               \
-    {                                                                 \
-        .reach = OWNER_SILENT, .run = QAPI_RUN_RUNNING,               \
-        .status = QAPI_MIG_##status_                                  \
+#define SILENT(status_)                                                              \
+    {                                                                                \
+        .reach = OWNER_SILENT, .run = QAPI_RUN_RUNNING, .status = QAPI_MIG_##status_ \
     }
-#define DEAD(status_)                                                 \
-    {                                                                 \
-        .reach = OWNER_DEAD, .run = QAPI_RUN_RUNNING,                 \
-        .status = QAPI_MIG_##status_                                  \
+#define DEAD(status_)                                                              \
+    {                                                                              \
+        .reach = OWNER_DEAD, .run = QAPI_RUN_RUNNING, .status = QAPI_MIG_##status_ \
     }
 
 /* clang-format off */
@@ -68,6 +66,8 @@ static const struct kind destinations[] = {
     {.name = "runs",          .side = IS(RUNNING, COMPLETED)},
     {.name = "handed over",   .side = IS(PAUSED, COMPLETED),       .handed_over = true},
     {.name = "silent",        .side = SILENT(ACTIVE)},
+    {.name = "silent, sent",  .side = SILENT(ACTIVE),              .continued = true},
+    {.name = "silent, ran",   .side = SILENT(ACTIVE),              .handed_over = true},
     {.name = "dead",          .side = DEAD(ACTIVE)},
     {.name = "dead, ran",     .side = DEAD(COMPLETED),             .handed_over = true},
     {.name = "another",       .side = IS(RUNNING, NONE)},
@@ -84,6 +84,7 @@ static void view(const struct kind *s, const struct kind *d, struct owner_view *
     const struct owner_facts f = {
         .src = s->side,
         .dst = d->side,
+        .continued = d->continued || d->handed_over,
         .handed_over = d->handed_over,
         .cont_refused = d->refused,
     };
@@ -96,7 +97,7 @@ static void view(const struct kind *s, const struct kind *d, struct owner_view *
 static void cell(const struct owner_view *v, char *text)
 {
     static const char owners[] = {
-        [OWNER_SRC] = 'S', [OWNER_DST] = 'D', [OWNER_BETWEEN] = 'b',
+        [OWNER_SRC] = 'S',  [OWNER_DST] = 'D',     [OWNER_BETWEEN] = 'b',
         [OWNER_NONE] = 'x', [OWNER_UNKNOWN] = '?',
     };
     *text++ = owners[v->owner];
@@ -112,9 +113,29 @@ static void cell(const struct owner_view *v, char *text)
 }
 
 /* clang-format off */
-/*   waits  loads  failed loaded refusd pc-lds pc-rdy pc-run pc-psd runs   handed silent dead   d.ran  another */
+/*   waits  loads  failed loaded refusd pc-lds pc-rdy pc-run pc-psd runs   handed silent sl,snt sl,ran dead   d,ran  another */
 static const char *const expected[N_SOURCES] = {
-    0,
+    /* free          */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* free, paused  */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* failed        */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* came by it    */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* setup         */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* active        */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* pre-switch    */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* device        */ "b      b      b      b      ?      b      b      ?      ?      ?      ?      b      b      ?      b      ?      ?      ",
+    /* pc-device     */ "?      b      b      b      ?      b      b      ?      ?      ?      ?      b      b      ?      b      ?      ?      ",
+    /* completed     */ "?      b      SCq    Dc     Sq     D      Dc     Dc     ?      DcQ    DcQ    ?      ?      ?      SCq    x      ?      ",
+    /* pc-active     */ "?      D      x      D      ?      D      Dc     Dc     D      Dc     Dc     ?      D      ?      x      x      ?      ",
+    /* pc-paused     */ "D      D      x      D      D      D      D      D      D      D      D      D      D      D      x      x      D      ",
+    /* cancelling    */ "S      S      S      S      S      S      S      ?      S      ?      ?      S      S      ?      S      ?      S      ",
+    /* failed, stops */ "S      S      S      S      S      S      S      ?      S      ?      ?      S      S      ?      S      ?      S      ",
+    /* given back    */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    ?      ?      SCq    ?      ?      ",
+    /* incoming      */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
+    /* silent        */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
+    /* hangs         */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
+    /* dead          */ "xq     xq     xq     ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      xq     ?      xq     ",
+    /* dead, done    */ "?      b      x      Dc     ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      x      x      ?      ",
+    /* dead in pc    */ "x      x      x      Dc     x      x      x      x      x      DcQ    DcQ    x      x      x      x      x      x      ",
 };
 /* clang-format on */
 
@@ -139,16 +160,14 @@ END_TEST
 
 /* ---- whatever the facts are ---- */
 
-static const enum qapi_run_state runs[] = {
-    QAPI_RUN_UNKNOWN,
+static const enum qapi_run_state runs[] = {QAPI_RUN_UNKNOWN,
 #define RUN(id, name) QAPI_RUN_##id,
-    QAPI_RUN_STATES(RUN)
+                                           QAPI_RUN_STATES(RUN)
 #undef RUN
 };
-static const enum qapi_mig_status statuses[] = {
-    QAPI_MIG_UNKNOWN,
+static const enum qapi_mig_status statuses[] = {QAPI_MIG_UNKNOWN,
 #define STATUS(id, name) QAPI_MIG_##id,
-    QAPI_MIG_STATUSES(STATUS)
+                                                QAPI_MIG_STATUSES(STATUS)
 #undef STATUS
 };
 enum {
@@ -183,11 +202,13 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
         return "post-copy is cancelled";
     if ((may & MAY_CANCEL) && v->owner == OWNER_DST)
         return "the destination's guest is cancelled";
-    if ((may & MAY_YANK) && (f->src.status == QAPI_MIG_POSTCOPY_ACTIVE ||
-                             f->src.status == QAPI_MIG_COMPLETED))
+    if ((may & MAY_YANK) &&
+        (f->src.status == QAPI_MIG_POSTCOPY_ACTIVE || f->src.status == QAPI_MIG_COMPLETED))
         return "a guest that was handed over is yanked";
-    if ((may & MAY_CONT_SRC) && (!src_answers || f->src.run == QAPI_RUN_FINISH_MIGRATE ||
-                                 is_postcopy(f->src.status)))
+    const bool ended =
+        f->src.status != QAPI_MIG_NONE && f->src.status != QAPI_MIG_COMPLETED;
+    if ((may & MAY_CONT_SRC) && (!src_answers || is_postcopy(f->src.status) ||
+                                 (ended && f->src.run == QAPI_RUN_FINISH_MIGRATE)))
         return "a source is continued that cannot be";
     if ((may & MAY_CONT_SRC) && dst_answers && can_run(f) &&
         f->dst.status != QAPI_MIG_FAILED)
@@ -214,7 +235,7 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
 START_TEST(the_law_holds_for_all_facts)
 {
     unsigned long n = 0;
-    for (unsigned flags = 0; flags < 4; flags++) {
+    for (unsigned flags = 0; flags < 8; flags++) {
         for (unsigned i = 0; i < 3 * N_RUNS * N_STATUSES; i++) {
             for (unsigned k = 0; k < 3 * N_RUNS * N_STATUSES; k++) {
                 const struct owner_facts f = {
@@ -226,6 +247,7 @@ START_TEST(the_law_holds_for_all_facts)
                             .status = statuses[k / 3 / N_RUNS]},
                     .handed_over = flags & 1,
                     .cont_refused = (flags & 2) != 0,
+                    .continued = (flags & 4) != 0,
                 };
                 struct owner_view v;
                 owner_of(&f, &v);
@@ -256,8 +278,8 @@ static struct owner_view of(struct owner_side s, struct owner_side d)
 
 START_TEST(completed_source_beside_a_dead_destination_is_the_guest)
 {
-    const struct owner_view v = of((struct owner_side)IS(POSTMIGRATE, COMPLETED),
-                                   (struct owner_side)DEAD(ACTIVE));
+    const struct owner_view v =
+        of((struct owner_side)IS(POSTMIGRATE, COMPLETED), (struct owner_side)DEAD(ACTIVE));
     ck_assert_int_eq(v.owner, OWNER_SRC);
     ck_assert(v.may & MAY_CONT_SRC);
 }
@@ -265,8 +287,8 @@ END_TEST
 
 START_TEST(silent_source_keeps_a_loaded_destination_waiting)
 {
-    const struct owner_view v = of((struct owner_side)SILENT(DEVICE),
-                                   (struct owner_side)IS(PAUSED, COMPLETED));
+    const struct owner_view v =
+        of((struct owner_side)SILENT(DEVICE), (struct owner_side)IS(PAUSED, COMPLETED));
     ck_assert_int_eq(v.owner, OWNER_UNKNOWN);
     ck_assert_uint_eq(v.may, MAY_YANK);
 }
@@ -274,8 +296,8 @@ END_TEST
 
 START_TEST(dead_source_leaves_its_guest_to_a_loaded_destination)
 {
-    const struct owner_view v = of((struct owner_side)DEAD(DEVICE),
-                                   (struct owner_side)IS(PAUSED, COMPLETED));
+    const struct owner_view v =
+        of((struct owner_side)DEAD(DEVICE), (struct owner_side)IS(PAUSED, COMPLETED));
     ck_assert_int_eq(v.owner, OWNER_DST);
     ck_assert_uint_eq(v.may, MAY_CONT_DST);
 }
