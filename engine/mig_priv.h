@@ -10,6 +10,40 @@ typedef void mig_handler(struct mig *m, const struct mig_event *ev, struct mig_t
 mig_handler phase_connect, phase_preflight, phase_configure, phase_start, phase_precopy,
     phase_switchover, phase_postcopy, phase_finish, phase_rollback, phase_reconcile;
 
+/* ---- commands in flight (mig_ask.c) ---- */
+
+/* What the absence of an answer means. */
+enum ask_late {
+    LATE_GIVE_UP, /* before anything has started: end, or roll back */
+    LATE_DOUBT,   /* it may or may not have happened: reconcile */
+    LATE_SILENT,  /* a look: this side counts as silent until it answers */
+    LATE_PHASE    /* the phase knows: it gets MIG_EV_LATE */
+};
+
+/* Send any command; row of the running recipe, or -1. The others below stand in front of it. */
+uint64_t mig_send(struct mig *m,
+                  struct mig_todo *todo,
+                  enum mig_side_id side,
+                  const struct qapi_cmd *cmd,
+                  int row);
+
+struct mig_ask *mig_find_ask(struct mig *m, uint64_t id);
+
+/* The answer has come: its place is free while it is handled, so that it can be asked again. */
+void mig_release_ask(struct mig *m, const struct mig_event *ev);
+
+/* A late question hinders the next one no longer; should its answer still come, it is passed over. */
+void mig_give_up_asking(struct mig *m, const struct mig_ask *late_one);
+
+enum ask_late mig_ask_late(enum qapi_command c);
+uint32_t mig_ask_deadline_ms(enum qapi_command c);
+
+/* ---- facts (mig_facts.c) ---- */
+
+void mig_take_facts(struct mig *m, const struct mig_event *ev);
+
+/* ---- moving, asking, telling ---- */
+
 /* Move to another phase when the current handler returns. Legality is asserted. */
 void mig_go(struct mig *m, enum mig_phase to);
 
@@ -49,7 +83,9 @@ bool mig_is_past(const struct mig *m, int64_t since_ns, uint64_t ms);
 struct record *mig_record(struct mig_todo *todo, enum record_kind kind);
 void mig_note(struct mig_todo *todo, const char *fmt, ...) QF_PRINTF(2, 3);
 void mig_warn(struct mig_todo *todo, const char *fmt, ...) QF_PRINTF(2, 3);
-void mig_todo_add(struct mig_todo *todo, enum mig_do_kind kind, enum mig_side_id side);
+struct mig_do *mig_todo_add(struct mig_todo *todo,
+                            enum mig_do_kind kind,
+                            enum mig_side_id side);
 
 /* Why it ends; the first reason stays. */
 void mig_fail(struct mig *m,

@@ -18,7 +18,7 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (ev->kind == MIG_EV_ENTER) {
         for (unsigned i = 0; i < MIG_SIDES; i++) {
             m->side[i].link = MIG_LINK_OPENING;
-            mig_todo_add(todo, MIG_DO_OPEN, (enum mig_side_id)i);
+            (void)mig_todo_add(todo, MIG_DO_OPEN, (enum mig_side_id)i);
         }
     }
     if (m->cancel_wanted) {

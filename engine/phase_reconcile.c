@@ -13,7 +13,7 @@
 enum {
     REOPEN_MS = 50,
     SETTLE_MS = 30 * 1000, /* a side that has not answered by then is silent */
-    GUEST_WAITS_MS = 2000,
+    SOON_MS = 2000,
     POLL_MS = 50
 };
 
@@ -25,23 +25,30 @@ static void open_again(struct mig *m, struct mig_todo *todo, enum mig_side_id si
     if (m->now_ns >= m->reopen_ns[side]) {
         m->reopen_ns[side] = m->now_ns + REOPEN_MS * QF_NS_PER_MS;
         s->link = MIG_LINK_OPENING;
-        mig_todo_add(todo, MIG_DO_OPEN, side);
+        (void)mig_todo_add(todo, MIG_DO_OPEN, side);
     }
 }
 
-/* Known as well as it will be? While the guest stands in pre-switchover, from where the source
- * has it back at a word, the destination gets less time. */
+/* The source is, or at a word has, the guest back: what became of the destination need not be
+ * known for that, and must not keep it waiting (a TCP monitor never tells a death). */
+static bool is_source_enough(const struct mig_side *src)
+{
+    if (!src->fresh)
+        return false;
+    const enum qapi_mig_status status = src->migrate.status;
+    return status == QAPI_MIG_PRE_SWITCHOVER ||
+           (src->run == QAPI_RUN_RUNNING &&
+            (status == QAPI_MIG_CANCELLED || status == QAPI_MIG_FAILED));
+}
+
+/* Known as well as it will be? */
 static bool is_settled(const struct mig *m, enum mig_side_id side)
 {
     const struct mig_side *s = &m->side[side];
-    const struct mig_side *src = &m->side[MIG_SRC];
-    const bool guest_waits =
-        side == MIG_DST && src->fresh && src->migrate.status == QAPI_MIG_PRE_SWITCHOVER;
-    return s->gone || s->fresh ||
-           mig_is_past(m, m->phase_ns, guest_waits ? GUEST_WAITS_MS : SETTLE_MS);
+    const bool soon = side == MIG_DST && is_source_enough(&m->side[MIG_SRC]);
+    return s->gone || s->fresh || mig_is_past(m, m->phase_ns, soon ? SOON_MS : SETTLE_MS);
 }
 
-/* What was given as the reason before is kept in the sentence, not in the status. */
 static void lost(struct mig *m, const char *what)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
@@ -193,7 +200,7 @@ void phase_reconcile(struct mig *m, const struct mig_event *ev, struct mig_todo 
         if (m->side[i].link != MIG_LINK_OPENING)
             continue;
         m->side[i].link = MIG_LINK_DOWN; /* no news of it is wanted any more */
-        mig_todo_add(todo, MIG_DO_CLOSE, (enum mig_side_id)i);
+        (void)mig_todo_add(todo, MIG_DO_CLOSE, (enum mig_side_id)i);
     }
     go_where_facts_say(m, todo);
 }

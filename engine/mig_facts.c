@@ -1,0 +1,153 @@
+/* What is known of the two sides: taken from answers (facts) and events (hints). */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/mig_priv.h"
+
+static void hint(struct mig_side *s)
+{
+    s->fresh = false;
+    s->hinted = true;
+}
+
+/* A reply can be older than an event that was received before it: QEMU looks, another of its threads
+ * moves on and sends the event, then the reply is written (seen on 7.2: `active` behind the event
+ * pre-switchover). So what an event has said since the question was sent is not taken back by the
+ * answer; the counters in it are good all the same. */
+static void hear_look(struct mig *m,
+                      struct mig_side *s,
+                      uint64_t id,
+                      const struct qapi_reply *r)
+{
+    s->silent = false;
+    if (r->refused)
+        return;
+    if (r->command == QAPI_QUERY_STATUS) {
+        if (id > s->run_told_id)
+            s->run = r->u.run;
+        return;
+    }
+    const enum qapi_mig_status told = s->migrate.status;
+    s->migrate = r->u.migrate;
+    if (id <= s->status_told_id)
+        s->migrate.status = told;
+    if (s->migrate.has_ram) {
+        s->last_ram = s->migrate;
+        s->has_last_ram = true;
+    }
+    if (s == &m->side[MIG_SRC] && m->wants_desc && s->migrate.error_desc[0] != '\0') {
+        m->wants_desc = false;
+        (void)snprintf(m->reason, sizeof(m->reason), "source: %s", s->migrate.error_desc);
+    }
+}
+
+/* A look is complete when both of its own questions were answered; other queries that cross it
+ * count for nothing. What was hinted at after the first answer makes it stale again. */
+static void count_look(struct mig *m, struct mig_side *s, uint64_t id)
+{
+    const struct mig_ask *a = mig_find_ask(m, id);
+    if (a && a->look && s->looking > 0 && --s->looking == 0)
+        s->fresh = !s->hinted;
+}
+
+static void hear_event(struct mig *m, enum mig_side_id side, const struct qapi_event *e)
+{
+    struct mig_side *s = &m->side[side];
+    switch (e->kind) {
+    case QAPI_EVENT_MIGRATION:
+        s->migrate.status = e->status;
+        s->status_told_id = m->next_id;
+        hint(s);
+        break;
+    case QAPI_EVENT_STOP:
+        s->stop_t_ns = m->now_ns;
+        hint(s);
+        break;
+    case QAPI_EVENT_RESUME:
+        s->stop_t_ns = 0;
+        s->resume_t_ns = m->now_ns;
+        s->run = QAPI_RUN_RUNNING;
+        s->run_told_id = m->next_id;
+        hint(s);
+        break;
+    case QAPI_EVENT_SHUTDOWN:
+        s->shutdown_seen = true;
+        s->shutdown_by_guest = e->guest;
+        memcpy(s->shutdown_reason, e->reason, sizeof(s->shutdown_reason));
+        hint(s);
+        break;
+    case QAPI_EVENT_SUSPEND:
+    case QAPI_EVENT_SUSPEND_DISK:
+    case QAPI_EVENT_WAKEUP:
+    case QAPI_EVENT_GUEST_PANICKED:
+    case QAPI_EVENT_BLOCK_IO_ERROR:
+        hint(s);
+        break;
+    case QAPI_EVENT_MIGRATION_PASS:
+    case QAPI_EVENT_RESET:
+    case QAPI_EVENT_OTHER:
+        break;
+    }
+}
+
+/* QEMU said that it exits, and by a cause that no -no-shutdown holds up (softmmu/runstate.c:
+ * quit and signals set the action to poweroff): then the end of its monitor is its end. */
+static bool is_exiting(const struct mig_side *s)
+{
+    return s->shutdown_seen && (strcmp(s->shutdown_reason, "host-qmp-quit") == 0 ||
+                                strcmp(s->shutdown_reason, "host-signal") == 0);
+}
+
+/* A link that went down takes its unanswered commands with it. */
+static void forget_asks(struct mig *m, enum mig_side_id side)
+{
+    for (struct mig_ask *a = m->ask; a < m->ask + MIG_ASKS_MAX; a++)
+        if (a->id != 0 && a->side == side)
+            *a = (struct mig_ask){.row = -1};
+    m->side[side].looking = 0;
+}
+
+void mig_take_facts(struct mig *m, const struct mig_event *ev)
+{
+    struct mig_side *s = &m->side[ev->side];
+    switch (ev->kind) {
+    case MIG_EV_UP:
+        s->link = MIG_LINK_UP;
+        s->gone = false;
+        s->oob = ev->u.up.oob;
+        s->is_qemu = ev->u.up.is_qemu;
+        s->version = ev->u.up.version;
+        break;
+    case MIG_EV_DOWN:
+        if (s->link == MIG_LINK_UP) /* why it was lost, not why it cannot be opened again */
+            memcpy(s->down_text, ev->u.down.err.text, sizeof(s->down_text));
+        s->link = MIG_LINK_DOWN;
+        s->gone = ev->u.down.gone || is_exiting(s);
+        s->fresh = false;
+        forget_asks(m, ev->side);
+        break;
+    case MIG_EV_REPLY:
+        if (!qapi_command_oob(ev->u.reply.command))
+            s->heard_ns = m->now_ns;
+        if (ev->u.reply.command == QAPI_QUERY_STATUS ||
+            ev->u.reply.command == QAPI_QUERY_MIGRATE) {
+            hear_look(m, s, ev->id, &ev->u.reply);
+            count_look(m, s, ev->id);
+        }
+        break;
+    case MIG_EV_QMP:
+        hear_event(m, ev->side, &ev->u.qmp);
+        break;
+    case MIG_EV_CANCEL:
+        m->cancel_wanted = true;
+        break;
+    case MIG_EV_SYNCED:
+        m->synced = true;
+        break;
+    case MIG_EV_BEGIN:
+    case MIG_EV_TIMER:
+    case MIG_EV_ENTER:
+    case MIG_EV_LATE:
+        break;
+    }
+}
