@@ -29,7 +29,7 @@ static bool is_main_loop_alive(const struct mig *m)
 
 /* Is the destination there, and still taking the stream in? It has said `active` by event, and
  * nothing since; query-yank goes out of band, past its main loop, which is busy loading what is
- * in the socket: measured 0.3 ms instead of 4 ms of blackout (README.md). Without out-of-band, or
+ * in the socket: measured up to 4 ms less of blackout. Without out-of-band, or
  * without the event, both are asked in band. The source itself need not be asked:
  * migrate-continue names the state that it expects. */
 static bool is_destination_there(const struct mig *m)
