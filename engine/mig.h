@@ -156,8 +156,11 @@ struct mig {
     bool throttling;        /* the throttle was let loose */
     bool throttle_stepping; /* ... and has reached throttle.initial */
     bool postcopy_asked;
-    bool dst_alive;   /* SWITCHOVER: the destination has answered query-yank */
-    bool continued;   /* migrate-continue was sent */
+    bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */
+    bool continued;      /* migrate-continue was sent */
+    unsigned dst_conts;  /* so many cont were sent to the destination */
+    bool continue_heard; /* migrate-continue was accepted */
+    bool dst_quit;       /* quit was sent to the destination */
     bool handed_over; /* cont was sent to the destination, or its paused guest accepted */
     /* the destination's cont was refused: the way back is the only one */
     bool cont_refused;

@@ -153,6 +153,8 @@ bool mig_act(struct mig *m,
     struct qapi_cmd cmd = {.command = c};
     if (c == QAPI_MIGRATE)
         (void)snprintf(cmd.u.migrate.uri, sizeof(cmd.u.migrate.uri), "%s", m->migrate_uri);
+    if (c == QAPI_CONT && side == MIG_DST)
+        m->dst_conts++;
     (void)mig_send(m, todo, side, &cmd, -1);
     return true;
 }

@@ -107,6 +107,34 @@ static void forget_asks(struct mig *m, enum mig_side_id side)
     m->side[side].looking = 0;
 }
 
+/* Beyond pre-switchover the destination may get the device state. */
+static bool is_beyond_switch(enum qapi_mig_status status)
+{
+    switch (status) {
+    case QAPI_MIG_DEVICE:
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
+    case QAPI_MIG_COMPLETED:
+        return true;
+    case QAPI_MIG_UNKNOWN:
+    case QAPI_MIG_NONE:
+    case QAPI_MIG_SETUP:
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_ACTIVE:
+    case QAPI_MIG_PRE_SWITCHOVER:
+    case QAPI_MIG_CANCELLING:
+    case QAPI_MIG_CANCELLED:
+    case QAPI_MIG_FAILING:
+    case QAPI_MIG_FAILED:
+    case QAPI_MIG_COLO:
+        break;
+    }
+    return false;
+}
+
 void mig_take_facts(struct mig *m, const struct mig_event *ev)
 {
     struct mig_side *s = &m->side[ev->side];
@@ -150,4 +178,6 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
     case MIG_EV_LATE:
         break;
     }
+    if (m->started && is_beyond_switch(m->side[MIG_SRC].migrate.status))
+        m->continued = true;
 }

@@ -110,7 +110,9 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     case STAGE_SWITCHING:
         return; /* the destination's own completed is a moment behind */
     case STAGE_POSTCOPY:
-        if (!(v.may & MAY_CONT_DST))
+        /* Handed over already: its own completed is a moment behind. What stopped the guest there
+         * since is not ours to end, and a second cont that is refused would prove nothing. */
+        if (m->handed_over || !(v.may & MAY_CONT_DST))
             return;
         if (m->guest_ran && mig_act(m, todo, MIG_DST, QAPI_CONT))
             next_stage(m, CONT);
@@ -146,7 +148,8 @@ static void hear_cont(struct mig *m, const struct mig_event *ev, struct mig_todo
         }
         mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s",
                  ev->u.reply.error_desc);
-        if (m->cont_again || m->taken_up) { /* it may have run meanwhile: no way back */
+        /* Only the refusal of the first cont ever proves that it has not run. */
+        if (m->dst_conts > 1 || m->taken_up) {
             held_paused(m);
             return;
         }
@@ -196,7 +199,9 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
         m->dst_resume_ns = m->now_ns;
     if (ev->kind == MIG_EV_DOWN && (ev->side == MIG_DST || m->stage <= CONT)) {
         /* A stopped guest that was only left there has not run: the source still holds it. */
-        if (ev->side == MIG_DST && !m->guest_ran && !m->taken_up)
+        const struct mig_side *dst = &m->side[MIG_DST];
+        if (ev->side == MIG_DST && m->dst_conts == 0 && !m->taken_up &&
+            dst->resume_t_ns == 0 && dst->run != QAPI_RUN_RUNNING)
             m->handed_over = false;
         mig_go(m, MIG_RECONCILE);
         return;

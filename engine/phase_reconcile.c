@@ -134,7 +134,9 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
         }
         return;
     case STAGE_AT_SWITCH:
-        m->continued = false; /* it waits still: what was sent was lost */
+        /* It waits still, so what was sent was lost; but not if it was accepted: QEMU may say
+         * pre-switchover for a moment after that. */
+        m->continued = m->continue_heard;
         if (dst_lost || m->has_reason) {
             blame(m);
             mig_go(m, MIG_ROLLBACK);
@@ -166,7 +168,8 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
         return;
     case STAGE_CONFLICT:
         /* A source that hangs in a write: out of band it can still be freed. Then look again. */
-        if ((v.may & MAY_YANK) && !m->yank_sent && mig_act(m, todo, MIG_SRC, QAPI_YANK)) {
+        if ((v.may & MAY_YANK) && !m->yank_sent && !(m->postcopy_asked && m->continued) &&
+            mig_act(m, todo, MIG_SRC, QAPI_YANK)) {
             m->yank_sent = true;
             m->phase_ns = m->now_ns;
             mig_wake_in(m, POLL_MS);

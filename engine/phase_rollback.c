@@ -25,6 +25,7 @@ enum {
     GATE_MS = 60 * 1000,
     QUIT_MS = 15 * 1000,
     GUEST_MS = 60 * 1000,
+    LOAD_MS = 3000,
     SILENT_MS = 5000
 };
 
@@ -61,7 +62,8 @@ static bool know_both(struct mig *m, const struct mig_event *ev, struct mig_todo
  * multifd's endless `cancelling` (lab, 5). The facts may be as old as the hang. */
 static void break_loose(struct mig *m, struct mig_todo *todo)
 {
-    if (m->yank_sent || !mig_is_past(m, m->stage_ns, CANCEL_MS))
+    if (m->yank_sent || !mig_is_past(m, m->stage_ns, CANCEL_MS) ||
+        (m->postcopy_asked && m->continued))
         return;
     m->yank_sent = true;
     (void)mig_act(m, todo, MIG_SRC, QAPI_YANK);
@@ -132,9 +134,29 @@ static bool quit_destination(struct mig *m, struct mig_todo *todo)
     const struct mig_side *dst = &m->side[MIG_DST];
     if (dst->link != MIG_LINK_UP)
         return true;
-    if (mig_is_asked(m, MIG_DST, QAPI_QUIT) || dst->shutdown_seen)
+    if (m->dst_quit || dst->shutdown_seen)
         return mig_is_past(m, m->stage_ns, QUIT_MS);
-    return !mig_act(m, todo, MIG_DST, QAPI_QUIT);
+    m->dst_quit = mig_act(m, todo, MIG_DST, QAPI_QUIT);
+    return !m->dst_quit;
+}
+
+/* It holds a whole stopped copy, which must not be left to be continued by mistake. */
+static bool holds_a_copy(const struct mig *m)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    return dst->link == MIG_LINK_UP && m->incoming_asked &&
+           dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
+}
+
+/* It may come to hold one: everything may have been on its way when the source took the guest
+ * back (fact sheet 3.9). */
+static bool may_still_load(const struct mig *m)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    const enum qapi_mig_status status = dst->migrate.status;
+    return dst->link == MIG_LINK_UP && m->continued && dst->run == QAPI_RUN_INMIGRATE &&
+           (status == QAPI_MIG_ACTIVE || status == QAPI_MIG_COMPLETED ||
+            status == QAPI_MIG_POSTCOPY_ACTIVE || status == QAPI_MIG_POSTCOPY_DEVICE);
 }
 
 static bool is_back(const struct mig *m)
@@ -174,11 +196,9 @@ static bool is_others_stop(const struct mig *m)
 
 static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
-    /* A destination that holds a whole stopped copy must not be left to be continued by mistake. */
-    const struct mig_side *dst = &m->side[MIG_DST];
-    const bool danger = dst->link == MIG_LINK_UP && m->incoming_asked &&
-                        dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
-    if (danger) {
+    if (may_still_load(m) && !mig_is_past(m, m->stage_ns, LOAD_MS))
+        return; /* mostly it fails within milliseconds */
+    if (holds_a_copy(m) || may_still_load(m)) {
         if (quit_destination(m, todo))
             mig_hold(m, "the destination holds a copy of the guest and does not quit");
         return;
@@ -214,6 +234,10 @@ static void do_put(struct mig *m, const struct mig_event *ev, struct mig_todo *t
 
 static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
+    if (holds_a_copy(m) || may_still_load(m)) {
+        next_stage(m, GUEST);
+        return;
+    }
     const struct mig_side *dst = &m->side[MIG_DST];
     if (m->continued && !dst->gone && (dst->link != MIG_LINK_UP || dst->silent)) {
         /* It may hold the whole guest, stopped. Nobody continues it, but that is not a promise. */
@@ -256,6 +280,8 @@ void phase_rollback(struct mig *m, const struct mig_event *ev, struct mig_todo *
         mig_go(m, MIG_RECONCILE);
         return;
     }
+    if (mig_heard(ev, MIG_SRC, QAPI_CONT)) /* what is known is from before */
+        m->side[MIG_SRC].fresh = false;
     mig_wake_in(m, POLL_MS);
     if (m->stage == GATE) {
         do_gate(m, ev, todo);

@@ -199,6 +199,7 @@ void phase_switchover(struct mig *m, const struct mig_event *ev, struct mig_todo
         if (m->src_stop_ns == 0)
             m->src_stop_ns = m->side[MIG_SRC].stop_t_ns;
         m->dst_alive = false;
+        m->side[MIG_DST].fresh = false; /* however lately it was looked at, before now */
         ask_destination(m, todo);
         mig_sync(m, todo);
     }
@@ -208,6 +209,8 @@ void phase_switchover(struct mig *m, const struct mig_event *ev, struct mig_todo
         else
             mig_look_stale(m, todo);
     }
+    if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_CONTINUE) && !ev->u.reply.refused)
+        m->continue_heard = true;
     if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_CONTINUE) && ev->u.reply.refused) {
         /* It has moved on, or was cancelled, in the very moment: the status tells. */
         mig_note(todo, "source: migrate-continue: %s", ev->u.reply.error_desc);

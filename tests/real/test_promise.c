@@ -99,6 +99,27 @@ START_TEST(the_same_command_never_brings_back_an_old_guest)
 }
 END_TEST
 
+/* It powered itself off on the destination while its memory still came over. */
+START_TEST(a_guest_that_ends_in_post_copy_is_never_brought_back)
+{
+    char state[LAB_STATE_MAX];
+
+    world_pair_of(&f.w,
+                  &(struct lab_vm_opts){.append = "ws=32 rate=20000", .no_shutdown = true});
+    struct move *m = move_begin(&f.w, ARGS("-p", "post-copy", "--bandwidth", "40MiB",
+                                           "--set", "postcopy.bandwidth=5MiB"));
+    ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
+    ck_assert_int_eq(lab_guest_cmd(f.w.dst, "h"), 0);
+    ck_assert_int_eq(lab_wait_run_state(f.w.dst, "shutdown", 0), 0);
+    move_end(m);
+    ck_assert_int_eq(m->exit, 0);
+    move_expect_reason(m, "shutdown");
+    expect_nobody_runs(&f.w);
+    ck_assert_int_eq(lab_run_state(f.w.src, state), 0);
+    ck_assert_str_eq(state, "postmigrate");
+}
+END_TEST
+
 /* A source that was moved away, and a destination that holds another VM: nothing is touched. */
 START_TEST(a_move_is_not_taken_up_with_a_stranger)
 {
@@ -134,6 +155,7 @@ int main(void)
     tcase_add_test(t, output_that_nobody_reads_does_not_hold_up_the_guest);
     tcase_add_test(t, a_closed_terminal_cancels);
     tcase_add_test(t, the_same_command_never_brings_back_an_old_guest);
+    tcase_add_test(t, a_guest_that_ends_in_post_copy_is_never_brought_back);
     tcase_add_test(t, a_move_is_not_taken_up_with_a_stranger);
     suite_add_tcase(suite, t);
     return real_main(suite);
