@@ -126,7 +126,8 @@ START_TEST(many_migrations_share_a_loop)
             make_busy(m);
         m->opts.wire[MODEL_SRC].tcp = i % 3 == 2;
         m->opts.wire[MODEL_DST].chunk = i % 3 == 1 ? 64 : 0;
-        m->cancel_at_command = i == 4 ? 40 : 0; /* one does not disturb the others */
+        m->cancel_at_command =
+            i == 4 ? 35 : 0; /* memory moves; one does not disturb the others */
     }
     rig_run(&rig);
     for (int i = 0; i < _i; i++)
