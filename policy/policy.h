@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "policy/forecast.h"
+#include "policy/pace.h"
 #include "policy/sample.h"
 #include "policy/trend.h"
 
@@ -48,6 +50,16 @@ enum policy_on_timeout {
     POLICY_ON_TIMEOUT_STOP
 };
 
+/* What decides when: the steps below, one after the other, or the forecast (pace.h), which has no
+ * steps and takes the cheapest thing that is allowed as soon as it is certain to be needed. */
+enum policy_pacing { POLICY_PACING_SCHEDULE, POLICY_PACING_FORECAST };
+
+enum policy_encrypt {
+    POLICY_ENCRYPT_ALLOWED,
+    POLICY_ENCRYPT_REQUIRED,
+    POLICY_ENCRYPT_FORBIDDEN
+};
+
 /* When a step is due: every member that is not 0 must hold. */
 struct policy_trigger {
     bool before_start;       /* before memory moves (`stop-and-copy`) */
@@ -72,6 +84,7 @@ struct policy_step {
 struct policy {
     char name[POLICY_NAME_MAX];
     char description[POLICY_TEXT_MAX];
+    enum policy_pacing pacing;
     uint64_t downtime_start_ms;
     uint64_t downtime_max_ms;
     bool throttle_allowed;
@@ -87,6 +100,11 @@ struct policy {
     uint64_t progress_timeout_ms; /* without one byte moved */
     enum policy_on_timeout on_timeout;
     uint64_t bandwidth_bytes_per_s; /* 0 = leave what QEMU is set to */
+    uint32_t channels;              /* multifd channels; 0 = one stream */
+    enum policy_encrypt encrypt;
+    /* A goal, with pacing forecast: 0 = none. slowdown_max_percent bounds the throttle too. */
+    uint64_t finish_within_ms;
+    uint32_t slowdown_max_percent;
     struct policy_step steps[POLICY_STEPS_MAX];
     uint32_t n_steps;
 };
@@ -101,6 +119,8 @@ struct policy_run {
     bool paused_seen;      /* ... and it was seen stopped */
     bool postcopy_refused; /* QEMU would not: such steps are passed over from now on */
     bool pause_refused;    /* likewise */
+    struct policy_curve curve; /* how much the guest dirties in how long (forecast.h) */
+    struct pace_run pace;      /* pacing forecast: what was decided so far (pace.h) */
 };
 
 /* What to do. because lives in the decision itself; rule points into static text. */
@@ -108,6 +128,9 @@ struct policy_decision {
     enum policy_action action;
     /* SET_DOWNTIME ms, SET_BANDWIDTH bytes per second, THROTTLE greatest percent; else 0 */
     uint64_t value;
+    /* THROTTLE: what the first step takes from the guest; afterwards by throttle.increment up to
+     * value. Equal to value: at once */
+    uint32_t throttle_first_percent;
     /* look again at this time although nothing happens; INT64_MAX = never */
     int64_t wake_ns;
     char because[POLICY_TEXT_MAX]; /* one sentence with the numbers; also for WAIT */
@@ -115,6 +138,9 @@ struct policy_decision {
         *rule;     /* "step 3" (from 1), "timeout", "timeout-per-gib", "progress-timeout",
                          "stop.max", "none" */
     bool new_pass; /* the sample showed a new pass (policy_trend_feed) */
+    /* What is expected from here, if this decision is carried out. forecast.known: there is one;
+     * made at every new pass and with every decision but WAIT */
+    struct policy_forecast forecast;
 };
 
 /* Begin at nothing. */
