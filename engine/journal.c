@@ -246,6 +246,47 @@ static void put_result(json_t *o, const struct record_result *r, const struct mi
     journal_put(o, "network", json_null());
 }
 
+static void put_range(json_t *o, const char *key, const struct policy_range *r)
+{
+    char name[40];
+    put_u64(o, key, r->best);
+    (void)snprintf(name, sizeof(name), "%s_low", key);
+    put_u64(o, name, r->low);
+    (void)snprintf(name, sizeof(name), "%s_high", key);
+    put_u64(o, name, r->high);
+}
+
+static void put_forecast(json_t *o, const struct policy_forecast *f)
+{
+    journal_put_text(o, "verdict", policy_verdict_name(f->verdict));
+    put_range(o, "total_ms", &f->total_ms);
+    put_range(o, "downtime_ms", &f->downtime_ms);
+    put_range(o, "transferred", &f->transferred_bytes);
+}
+
+/* How far off, in permille of what happened; null where one of both is not known. */
+static void put_error(json_t *o, const char *key, uint64_t forecast, uint64_t actual)
+{
+    if (forecast == POLICY_UNKNOWN || actual == POLICY_UNKNOWN || actual == 0)
+        journal_put(o, key, json_null());
+    else
+        put_u64(o, key,
+                qf_mul_div(forecast > actual ? forecast - actual : actual - forecast, 1000,
+                           actual));
+}
+
+static void put_outcome(json_t *o, const struct record_outcome_of *r)
+{
+    put_u64(o, "pass", r->pass);
+    put_forecast(o, &r->forecast);
+    put_u64(o, "actual_total_ms", r->total_ms);
+    put_u64(o, "actual_downtime_ms", r->downtime_ms);
+    put_u64(o, "actual_transferred", r->transferred_bytes);
+    put_error(o, "total_error_permille", r->forecast.total_ms.best, r->total_ms);
+    put_error(o, "transferred_error_permille", r->forecast.transferred_bytes.best,
+              r->transferred_bytes);
+}
+
 static void put_decision(json_t *o, const struct policy_decision *d, const struct mig *m)
 {
     journal_put_text(o, "action", policy_action_name(d->action));
@@ -264,12 +305,16 @@ static const char *type_of(enum record_kind kind)
         return "check";
     case RECORD_SAMPLE:
         return "sample";
+    case RECORD_FORECAST:
+        return "forecast";
     case RECORD_DECISION:
         return "decision";
     case RECORD_WARNING:
         return "warning";
     case RECORD_NOTE:
         return "note";
+    case RECORD_OUTCOME:
+        return "forecast-outcome";
     case RECORD_RESULT:
         return "result";
     }
@@ -293,6 +338,12 @@ json_t *journal_record(struct journal_clock *clock,
     case RECORD_SAMPLE:
         put_sample(o, &r->u.sample);
         break;
+    case RECORD_FORECAST:
+        put_forecast(o, &r->u.forecast);
+        break;
+    case RECORD_OUTCOME:
+        put_outcome(o, &r->u.outcome);
+        break;
     case RECORD_DECISION:
         put_decision(o, &r->u.decision, m);
         break;
@@ -309,7 +360,7 @@ json_t *journal_record(struct journal_clock *clock,
 
 bool journal_is_public(enum record_kind kind)
 {
-    return kind != RECORD_NOTE;
+    return kind != RECORD_NOTE && kind != RECORD_OUTCOME;
 }
 
 /* Not json_dumps: without memory for a key it leaves that out and goes on (jansson 2.14). */

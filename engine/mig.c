@@ -259,10 +259,23 @@ static enum record_place where_it_runs(const struct mig *m)
     return PLACE_UNKNOWN;
 }
 
+static void tell_outcome(const struct mig *m,
+                         const struct record_result *result,
+                         struct record_outcome_of *r)
+{
+    r->pass = m->forecast_pass;
+    r->forecast = m->forecast;
+    r->total_ms = result->total_ms;
+    r->downtime_ms = result->downtime_ms;
+    r->transferred_bytes = result->transferred_bytes;
+}
+
 static void end(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
     const struct qapi_migrate *ram = &src->last_ram;
+    struct record *told =
+        m->forecast_pass > 0 ? mig_record(todo, RECORD_OUTCOME) : NULL;
     struct record_result *r = &mig_record(todo, RECORD_RESULT)->u.result;
     r->outcome = m->outcome;
     r->code = m->code;
@@ -284,6 +297,8 @@ static void end(struct mig *m, struct mig_todo *todo)
         r->transferred_bytes = ram->transferred_bytes;
         r->passes = ram->dirty_sync_count;
     }
+    if (told)
+        tell_outcome(m, r, &told->u.outcome);
     mig_sync(m, todo);
     for (unsigned i = 0; i < MIG_SIDES; i++)
         if (m->side[i].link == MIG_LINK_UP || m->side[i].link == MIG_LINK_OPENING)

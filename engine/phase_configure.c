@@ -197,6 +197,11 @@ static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
             p->has &= ~(1U << i);
     s->params_changed = p->has;
     m->downtime_limit_ms = m->policy.downtime_start_ms;
+    const struct qapi_params *limits =
+        p->has & (1U << QAPI_PARAM_MAX_BANDWIDTH) ? p : &s->params_found;
+    m->bandwidth_limit = limits->has & (1U << QAPI_PARAM_MAX_BANDWIDTH)
+                             ? limits->value[QAPI_PARAM_MAX_BANDWIDTH]
+                             : POLICY_UNKNOWN;
     return p->has != 0;
 }
 

@@ -13,7 +13,9 @@ enum {
     SAMPLE_MAX_MS = 1000,
     DESTINATION_MS = 900, /* so often the destination is asked, with the samples */
     UNANSWERED_MS = 5000, /* then the policy is asked without an answer */
-    SAMPLE_FIRST_MS = 100 /* until a bandwidth is known */
+    SAMPLE_FIRST_MS = 100, /* until a bandwidth is known */
+    THROTTLE_TRIGGER_PERCENT = 10,
+    FORECAST_PASS = 2 /* the forecast whose outcome is told */
 };
 
 static uint64_t next_sample_ms(const struct mig *m)
@@ -63,6 +65,9 @@ static void fill_sample(const struct mig *m, struct policy_sample *s)
         .bandwidth_bytes_per_s = q->bandwidth_bytes_per_s,
         .expected_downtime_ms = q->expected_downtime_ms,
         .downtime_limit_ms = m->downtime_limit_ms,
+        .bandwidth_limit_bytes_per_s = m->bandwidth_limit,
+        .bandwidth_is_fixed = m->spec.bandwidth_bytes_per_s != SPEC_BANDWIDTH_HYPERVISOR ||
+                              m->policy.bandwidth_bytes_per_s != 0,
         .throttle_percent = q->throttle_percent,
     };
 }
@@ -81,26 +86,38 @@ static void set_one(struct mig *m,
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
 }
 
-static void let_throttle_loose(struct mig *m, struct mig_todo *todo)
+/* QEMU steps at bitmap syncs, by cpu-throttle-increment, up to max-cpu-throttle; the very first
+ * step is to cpu-throttle-initial, and one percent is what phase_configure.c holds it at. So the
+ * increment that leads from what is in force to the first step wanted is set here, and the policy's
+ * own once that is reached (follow_throttle). A step is made only where a pass leaves more than
+ * throttle-trigger-threshold: a decision to throttle is to be carried out by any. */
+static void let_throttle_loose(struct mig *m,
+                               const struct policy_decision *d,
+                               struct mig_todo *todo)
 {
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     struct qapi_params *p = &cmd.u.params;
-    p->has = 1U << QAPI_PARAM_CPU_THROTTLE_INITIAL | 1U << QAPI_PARAM_MAX_CPU_THROTTLE;
-    p->value[QAPI_PARAM_CPU_THROTTLE_INITIAL] = m->policy.throttle_initial_percent;
-    p->value[QAPI_PARAM_MAX_CPU_THROTTLE] = m->policy.throttle_max_percent;
+    const uint32_t now = m->policy_run.curve.throttle_percent;
+    const uint32_t first = d->throttle_first_percent;
+    const uint32_t from = now > 0 ? now : 1;
+    p->has = 1U << QAPI_PARAM_CPU_THROTTLE_INITIAL |
+             1U << QAPI_PARAM_CPU_THROTTLE_INCREMENT | 1U << QAPI_PARAM_MAX_CPU_THROTTLE |
+             1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
+    p->value[QAPI_PARAM_CPU_THROTTLE_INITIAL] = first;
+    p->value[QAPI_PARAM_CPU_THROTTLE_INCREMENT] = first > from ? first - from : 1;
+    p->value[QAPI_PARAM_MAX_CPU_THROTTLE] = d->value;
+    p->value[QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD] = THROTTLE_TRIGGER_PERCENT;
     p->has &= m->side[MIG_SRC].params_found.has;
     m->side[MIG_SRC].params_changed |= p->has;
-    m->throttling = true;
+    m->throttle_first = first;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
 }
 
-/* The first step has been made: from here on by the policy's increment (phase_configure.c). */
 static void follow_throttle(struct mig *m, uint32_t percent, struct mig_todo *todo)
 {
-    if (!m->throttling || m->throttle_stepping ||
-        percent < m->policy.throttle_initial_percent)
+    if (m->throttle_first == 0 || percent < m->throttle_first)
         return;
-    m->throttle_stepping = true;
+    m->throttle_first = 0;
     set_one(m, todo, QAPI_PARAM_CPU_THROTTLE_INCREMENT,
             m->policy.throttle_increment_percent);
 }
@@ -115,10 +132,11 @@ static void carry_out(struct mig *m, const struct policy_decision *d, struct mig
         set_one(m, todo, QAPI_PARAM_DOWNTIME_LIMIT, d->value);
         break;
     case POLICY_SET_BANDWIDTH:
+        m->bandwidth_limit = d->value;
         set_one(m, todo, QAPI_PARAM_MAX_BANDWIDTH, d->value);
         break;
     case POLICY_THROTTLE:
-        let_throttle_loose(m, todo);
+        let_throttle_loose(m, d, todo);
         break;
     case POLICY_POSTCOPY:
         m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
@@ -136,6 +154,20 @@ static void carry_out(struct mig *m, const struct policy_decision *d, struct mig
     }
 }
 
+static void tell(struct mig *m, const struct policy_decision *d, struct mig_todo *todo)
+{
+    const uint64_t complete = policy_trend_complete(&m->policy_run.trend);
+    if (d->forecast.known) {
+        mig_record(todo, RECORD_FORECAST)->u.forecast = d->forecast;
+        if (m->forecast_pass < FORECAST_PASS && complete > m->forecast_pass) {
+            m->forecast = d->forecast;
+            m->forecast_pass = complete;
+        }
+    }
+    if (d->action != POLICY_WAIT || d->new_pass || d->is_notable)
+        mig_record(todo, RECORD_DECISION)->u.decision = *d;
+}
+
 /* Also without a new answer (is_new false): time limits hold although QEMU does not answer. */
 static void take_sample(struct mig *m, bool is_new, struct mig_todo *todo)
 {
@@ -147,8 +179,7 @@ static void take_sample(struct mig *m, bool is_new, struct mig_todo *todo)
         follow_throttle(m, s.throttle_percent, todo);
     }
     policy_decide(&m->policy, &m->policy_run, &s, &d);
-    if (d.action != POLICY_WAIT || d.new_pass)
-        mig_record(todo, RECORD_DECISION)->u.decision = d;
+    tell(m, &d, todo);
     mig_wake_at(m, d.wake_ns);
     mig_wake_in(m, next_sample_ms(m));
     carry_out(m, &d, todo);

@@ -186,6 +186,7 @@ static void take_up(struct mig *m, struct mig_todo *todo)
     m->handed_over = (v.stage == STAGE_LOADED || v.stage == STAGE_POSTCOPY) &&
                      m->side[MIG_DST].run != QAPI_RUN_INMIGRATE;
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
+    m->bandwidth_limit = src->params_found.value[QAPI_PARAM_MAX_BANDWIDTH];
     /* What was not prepared cannot be had any more. */
     if (!(src->caps_found.on & QAPI_CAP_BIT(POSTCOPY_RAM)))
         m->policy.postcopy_allowed = false;

@@ -59,13 +59,25 @@ struct record_result {
     uint64_t passes;
 };
 
+/* How good the forecast was that was made after the second pass (or the last one, when it was over
+ * sooner). */
+struct record_outcome_of {
+    uint64_t pass; /* complete ones, when it was made */
+    struct policy_forecast forecast;
+    uint64_t total_ms;
+    uint64_t downtime_ms;
+    uint64_t transferred_bytes;
+};
+
 enum record_kind {
     RECORD_PHASE,
     RECORD_CHECK,
     RECORD_SAMPLE,
+    RECORD_FORECAST,
     RECORD_DECISION,
     RECORD_WARNING,
-    RECORD_NOTE, /* journal only */
+    RECORD_NOTE,    /* journal only */
+    RECORD_OUTCOME, /* journal only: what was forecast against what happened */
     RECORD_RESULT
 };
 
@@ -78,9 +90,11 @@ struct record {
         } phase;
         struct record_check check;
         struct policy_sample sample;
+        struct policy_forecast forecast;
         struct policy_decision decision;
         char text[RECORD_TEXT_MAX]; /* WARNING, NOTE */
         struct record_result result;
+        struct record_outcome_of outcome;
     } u;
 };
 

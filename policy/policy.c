@@ -29,6 +29,7 @@ void policy_run_init(struct policy_run *run)
 {
     *run = (struct policy_run){.steps_done = 0};
     policy_trend_init(&run->trend);
+    policy_curve_init(&run->curve);
 }
 
 void policy_refused(struct policy_run *run, enum policy_action action)
@@ -457,12 +458,15 @@ void policy_decide(const struct policy *p,
     const struct view v = {.p = p, .s = s, .run = run, .out = out};
     *out = (struct policy_decision){.action = POLICY_WAIT, .rule = "none"};
     out->new_pass = policy_trend_feed(&run->trend, s);
+    policy_curve_feed(&run->curve, &run->trend, out->new_pass);
     watch_stop(run, s);
     const bool over = s->postcopy;
     const bool decided =
         !over &&
         ((s->started && (stop_rule(&v) || timeout_rule(&v) || progress_rule(&v))) ||
          (!run->paused && step_rule(&v)));
+    if (out->action == POLICY_THROTTLE && out->throttle_first_percent == 0)
+        out->throttle_first_percent = p->throttle_initial_percent;
     if (!decided)
         say_wait(&v);
     out->wake_ns = next_wake_ns(&v);

@@ -137,7 +137,8 @@ struct policy_decision {
     const char
         *rule;     /* "step 3" (from 1), "timeout", "timeout-per-gib", "progress-timeout",
                          "stop.max", "none" */
-    bool new_pass; /* the sample showed a new pass (policy_trend_feed) */
+    bool is_notable; /* a WAIT that people should read */
+    bool new_pass;   /* the sample showed a new pass (policy_trend_feed) */
     /* What is expected from here, if this decision is carried out. forecast.known: there is one;
      * made at every new pass and with every decision but WAIT */
     struct policy_forecast forecast;

@@ -55,7 +55,7 @@ static struct policy_pass *newest(struct policy_trend *t)
     return &t->passes[(t->n_passes - 1) % POLICY_PASSES_KEPT];
 }
 
-static const struct policy_pass *nth_newest(const struct policy_trend *t, uint64_t back)
+const struct policy_pass *policy_trend_boundary(const struct policy_trend *t, uint64_t back)
 {
     return &t->passes[(t->n_passes - 1 - back) % POLICY_PASSES_KEPT];
 }
@@ -205,8 +205,8 @@ uint64_t policy_trend_implied_downtime_ms(const struct policy_trend *t)
 {
     if (t->n_passes < 2)
         return POLICY_UNKNOWN;
-    const uint64_t a = nth_newest(t, 0)->remaining_bytes;
-    const uint64_t b = nth_newest(t, 1)->remaining_bytes;
+    const uint64_t a = policy_trend_boundary(t, 0)->remaining_bytes;
+    const uint64_t b = policy_trend_boundary(t, 1)->remaining_bytes;
     return time_for_ms(t, a < b ? a : b);
 }
 
@@ -217,5 +217,5 @@ uint64_t policy_trend_complete(const struct policy_trend *t)
 
 uint64_t policy_trend_left_over(const struct policy_trend *t)
 {
-    return t->n_passes > 0 ? nth_newest(t, 0)->remaining_bytes : 0;
+    return t->n_passes > 0 ? policy_trend_boundary(t, 0)->remaining_bytes : 0;
 }

@@ -70,6 +70,10 @@ uint64_t policy_trend_implied_downtime_ms(const struct policy_trend *t);
 /* Passes that are complete: the counted boundaries without the first. */
 uint64_t policy_trend_complete(const struct policy_trend *t);
 
+/* The boundary so many before the newest; back is below n_passes and POLICY_PASSES_KEPT. */
+const struct policy_pass *policy_trend_boundary(const struct policy_trend *t,
+                                                uint64_t back);
+
 /* What the newest boundary left over, in bytes; 0 before the first. */
 uint64_t policy_trend_left_over(const struct policy_trend *t);
 

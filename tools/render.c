@@ -56,6 +56,30 @@ static void show_sample(struct render *r, const struct policy_sample *s, int64_t
     }
 }
 
+static void show_range(FILE *f, const char *what, const struct policy_range *r)
+{
+    char best[32];
+    char low[32];
+    char high[32];
+    if (r->best == POLICY_UNKNOWN)
+        return;
+    (void)fprintf(f, ", %s %s", what, qf_format_ms(r->best, best, sizeof(best)));
+    if (r->low != r->best || r->high != r->best)
+        (void)fprintf(f, " (%s to %s)", qf_format_ms(r->low, low, sizeof(low)),
+                      r->high == POLICY_UNKNOWN
+                          ? "no end"
+                          : qf_format_ms(r->high, high, sizeof(high)));
+}
+
+static void show_forecast(struct render *r, const struct policy_forecast *f, int64_t t_ns)
+{
+    begin(r, r->out, t_ns);
+    (void)fprintf(r->out, "forecast: %s", policy_verdict_name(f->verdict));
+    show_range(r->out, "in all", &f->total_ms);
+    show_range(r->out, "downtime", &f->downtime_ms);
+    (void)fputc('\n', r->out);
+}
+
 static void show_check(struct render *r, const struct record_check *c, int64_t t_ns)
 {
     const bool bad = c->verdict == CHECK_REFUSED || c->verdict == CHECK_WARNING;
@@ -116,6 +140,12 @@ void render_record(struct render *r, const struct record *record, int64_t t_ns)
         break;
     case RECORD_SAMPLE:
         show_sample(r, &record->u.sample, t_ns);
+        break;
+    case RECORD_FORECAST:
+        if (r->level >= RENDER_NORMAL)
+            show_forecast(r, &record->u.forecast, t_ns);
+        break;
+    case RECORD_OUTCOME:
         break;
     case RECORD_DECISION:
         if (r->level >=
