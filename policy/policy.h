@@ -24,6 +24,7 @@ enum {
     POLICY_TEXT_MAX = 256,
     POLICY_STEPS_MAX = 32, /* a file with more is refused; a bit each in policy_run */
     POLICY_STOP_MARGIN_PERMILLE = 800,
+    POLICY_CHANNELS_MAX = 255, /* QEMU's own: multifd-channels is a byte */
     POLICY_DOWNTIME_MAX_MS = 2000000 /* QEMU's own: downtime-limit in qapi/migration.json */
 };
 
