@@ -90,7 +90,7 @@ static void set_one(struct mig *m,
  * step is to cpu-throttle-initial, and one percent is what phase_configure.c holds it at. So the
  * increment that leads from what is in force to the first step wanted is set here, and the policy's
  * own once that is reached (follow_throttle). A step is made only where a pass leaves more than
- * throttle-trigger-threshold: a decision to throttle is to be carried out by any. */
+ * throttle-trigger-threshold: what a forecast decides is to be carried out by any. */
 static void let_throttle_loose(struct mig *m,
                                const struct policy_decision *d,
                                struct mig_todo *todo)
@@ -101,8 +101,9 @@ static void let_throttle_loose(struct mig *m,
     const uint32_t first = d->throttle_first_percent;
     const uint32_t from = now > 0 ? now : 1;
     p->has = 1U << QAPI_PARAM_CPU_THROTTLE_INITIAL |
-             1U << QAPI_PARAM_CPU_THROTTLE_INCREMENT | 1U << QAPI_PARAM_MAX_CPU_THROTTLE |
-             1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
+             1U << QAPI_PARAM_CPU_THROTTLE_INCREMENT | 1U << QAPI_PARAM_MAX_CPU_THROTTLE;
+    if (m->policy.pacing == POLICY_PACING_FORECAST)
+        p->has |= 1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
     p->value[QAPI_PARAM_CPU_THROTTLE_INITIAL] = first;
     p->value[QAPI_PARAM_CPU_THROTTLE_INCREMENT] = first > from ? first - from : 1;
     p->value[QAPI_PARAM_MAX_CPU_THROTTLE] = d->value;

@@ -13,7 +13,7 @@
 const struct field fields[] = {
     {"name",                FIELD_NAME,       offsetof(struct policy, name)},
     {"description",         FIELD_TEXT,       offsetof(struct policy, description)},
-    {"pacing",              FIELD_PACING,     0},
+    {"pacing",              FIELD_PACING,     offsetof(struct policy, pacing)},
     {"downtime.start",      FIELD_DURATION,   offsetof(struct policy, downtime_start_ms)},
     {"downtime.max",        FIELD_DURATION,   offsetof(struct policy, downtime_max_ms)},
     {"throttle.allowed",    FIELD_BOOLEAN,    offsetof(struct policy, throttle_allowed)},
@@ -28,7 +28,11 @@ const struct field fields[] = {
     {"timeout-per-gib",     FIELD_DURATION,   offsetof(struct policy, timeout_per_gib_ms)},
     {"progress-timeout",    FIELD_DURATION,   offsetof(struct policy, progress_timeout_ms)},
     {"on-timeout",          FIELD_ON_TIMEOUT, offsetof(struct policy, on_timeout)},
+    {"channels",            FIELD_CHANNELS,   offsetof(struct policy, channels)},
     {"bandwidth",           FIELD_RATE,       offsetof(struct policy, bandwidth_bytes_per_s)},
+    {"encrypt",             FIELD_ENCRYPT,    offsetof(struct policy, encrypt)},
+    {"finish-within",       FIELD_DURATION,   offsetof(struct policy, finish_within_ms)},
+    {"slowdown-max",        FIELD_GOAL_PERCENT, offsetof(struct policy, slowdown_max_percent)},
 };
 /* clang-format on */
 const size_t fields_count = sizeof(fields) / sizeof(fields[0]);
@@ -37,7 +41,9 @@ _Static_assert(sizeof(fields) / sizeof(fields[0]) <= FIELDS_MAX, "a bit for each
 static const char *const others[] = {"steps", "downtime", "throttle", "postcopy", "stop"};
 enum { N_OTHERS = sizeof(others) / sizeof(others[0]) };
 
-static const char *const on_timeout_names[] = {"abort", "postcopy", "stop"};
+static const char *const on_timeout_names[] = {"abort", "postcopy", "stop", NULL};
+static const char *const pacing_names[] = {"schedule", "forecast", NULL};
+static const char *const encrypt_names[] = {"allowed", "required", "forbidden", NULL};
 
 const struct field *field_find(const char *name)
 {
@@ -168,30 +174,54 @@ bool field_parse_count(const char *text, size_t n, uint32_t *out)
     return true;
 }
 
-/* 80, "80" or "80%" */
+/* A whole number in bounds: 80, "80" and, of percentages, "80%". */
+static bool whole(
+    const json_t *value, bool percents, uint32_t least, uint32_t most, uint32_t *out)
+{
+    uint32_t n = 0;
+    if (json_is_integer(value)) {
+        const json_int_t i = json_integer_value(value);
+        if (i < 0 || i > (json_int_t)most)
+            return false;
+        n = (uint32_t)i;
+    } else {
+        const char *text = json_string_value(value);
+        size_t len = text ? strlen(text) : 0;
+        if (percents && len > 0 && text[len - 1] == '%')
+            len--;
+        if (!text || !field_parse_count(text, len, &n))
+            return false;
+    }
+    if (n < least || n > most)
+        return false;
+    *out = n;
+    return true;
+}
+
 static int percent(const struct fault_source *src,
                    const char *name,
                    const json_t *value,
+                   uint32_t least,
                    uint32_t *out)
 {
     char word[FAULT_WORD_SIZE];
-    uint32_t n = 0;
-    bool good = false;
-    if (json_is_integer(value)) {
-        const json_int_t i = json_integer_value(value);
-        good = i >= 1 && i <= 99;
-        n = good ? (uint32_t)i : 0;
-    } else if (json_is_string(value)) {
-        const char *text = json_string_value(value);
-        size_t len = strlen(text);
-        if (len > 0 && text[len - 1] == '%')
-            len--;
-        good = field_parse_count(text, len, &n) && n >= 1 && n <= 99;
-    }
-    if (!good)
-        return fault_report(src, name, "%s is not a percentage from 1 to 99",
-                            fault_show(value, word));
-    *out = n;
+    if (!whole(value, true, least, 99, out))
+        return fault_report(src, name, "%s is not a percentage from 1 to 99%s",
+                            fault_show(value, word), least == 0 ? ", or 0 for none" : "");
+    return 0;
+}
+
+static int channels(const struct fault_source *src,
+                    const char *name,
+                    const json_t *value,
+                    uint32_t *out)
+{
+    char word[FAULT_WORD_SIZE];
+    if (!whole(value, false, 0, POLICY_CHANNELS_MAX, out))
+        return fault_report(src, name,
+                            "%s is not a number of channels from 1 to %d, or 0 for one "
+                            "stream",
+                            fault_show(value, word), POLICY_CHANNELS_MAX);
     return 0;
 }
 
@@ -232,33 +262,26 @@ static int copy_text(const struct fault_source *src,
     return 0;
 }
 
-static int pacing(const struct fault_source *src, const char *name, const json_t *value)
+/* One of the words in a list that ends with NULL; says which there are. */
+static int word_of(const struct fault_source *src,
+                   const char *name,
+                   const json_t *value,
+                   const char *const words[],
+                   uint32_t *out)
 {
-    char word[FAULT_WORD_SIZE];
+    char shown[FAULT_WORD_SIZE];
+    char all[FAULT_LIST_SIZE] = "";
     const char *text = json_string_value(value);
-    if (text && strcmp(text, "schedule") == 0)
-        return 0;
-    if (text && strcmp(text, "forecast") == 0)
-        return fault_report(src, name,
-                            "\"forecast\" does not exist yet; write \"schedule\"");
-    return fault_report(src, name, "%s is not a pacing; write \"schedule\"",
-                        fault_show(value, word));
-}
-
-static int on_timeout(const struct fault_source *src,
-                      const char *name,
-                      const json_t *value,
-                      enum policy_on_timeout *out)
-{
-    char word[FAULT_WORD_SIZE];
-    const char *text = json_string_value(value);
-    for (int i = 0; text && i <= POLICY_ON_TIMEOUT_STOP; i++)
-        if (strcmp(text, on_timeout_names[i]) == 0) {
-            *out = (enum policy_on_timeout)i;
+    size_t n = 0;
+    for (uint32_t i = 0; words[i]; i++) {
+        if (text && strcmp(text, words[i]) == 0) {
+            *out = i;
             return 0;
         }
-    return fault_report(src, name, "%s is not \"abort\", \"postcopy\" or \"stop\"",
-                        fault_show(value, word));
+        const char *before = i == 0 ? "" : words[i + 1] ? ", " : " or ";
+        n += (size_t)snprintf(all + n, sizeof(all) - n, "%s\"%s\"", before, words[i]);
+    }
+    return fault_report(src, name, "%s is not %s", fault_show(value, shown), all);
 }
 
 int field_put(const struct fault_source *src,
@@ -267,23 +290,40 @@ int field_put(const struct fault_source *src,
               struct policy *p)
 {
     void *at = (char *)p + f->offset;
+    uint32_t word = 0;
+    int rc = 0;
     switch (f->kind) {
     case FIELD_NAME:
         return copy_text(src, f->name, value, at, POLICY_NAME_MAX);
     case FIELD_TEXT:
         return copy_text(src, f->name, value, at, POLICY_TEXT_MAX);
     case FIELD_PACING:
-        return pacing(src, f->name, value);
+        rc = word_of(src, f->name, value, pacing_names, &word);
+        if (rc == 0)
+            p->pacing = (enum policy_pacing)word;
+        return rc;
     case FIELD_DURATION:
         return field_duration(src, f->name, value, at);
     case FIELD_PERCENT:
-        return percent(src, f->name, value, at);
+        return percent(src, f->name, value, 1, at);
     case FIELD_BOOLEAN:
         return field_boolean(src, f->name, value, at);
     case FIELD_RATE:
         return field_rate(src, f->name, value, at);
     case FIELD_ON_TIMEOUT:
-        return on_timeout(src, f->name, value, at);
+        rc = word_of(src, f->name, value, on_timeout_names, &word);
+        if (rc == 0)
+            p->on_timeout = (enum policy_on_timeout)word;
+        return rc;
+    case FIELD_CHANNELS:
+        return channels(src, f->name, value, at);
+    case FIELD_ENCRYPT:
+        rc = word_of(src, f->name, value, encrypt_names, &word);
+        if (rc == 0)
+            p->encrypt = (enum policy_encrypt)word;
+        return rc;
+    case FIELD_GOAL_PERCENT:
+        return percent(src, f->name, value, 0, at);
     }
     return -(int)QF_E_INTERNAL;
 }
@@ -324,10 +364,12 @@ json_t *field_dump(const struct field *f, const struct policy *p)
     case FIELD_TEXT:
         return json_string(at);
     case FIELD_PACING:
-        return json_string("schedule");
+        return json_string(pacing_names[p->pacing]);
     case FIELD_DURATION:
         return field_dump_duration(*(const uint64_t *)at);
     case FIELD_PERCENT:
+    case FIELD_CHANNELS:
+    case FIELD_GOAL_PERCENT:
         return json_integer(*(const uint32_t *)at);
     case FIELD_BOOLEAN:
         return json_boolean(*(const bool *)at);
@@ -335,6 +377,8 @@ json_t *field_dump(const struct field *f, const struct policy *p)
         return field_dump_rate(*(const uint64_t *)at);
     case FIELD_ON_TIMEOUT:
         return json_string(on_timeout_names[p->on_timeout]);
+    case FIELD_ENCRYPT:
+        return json_string(encrypt_names[p->encrypt]);
     }
     return NULL;
 }

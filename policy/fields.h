@@ -19,7 +19,10 @@ enum field_kind {
     FIELD_PERCENT,
     FIELD_BOOLEAN,
     FIELD_RATE,
-    FIELD_ON_TIMEOUT
+    FIELD_ON_TIMEOUT,
+    FIELD_CHANNELS,
+    FIELD_ENCRYPT,
+    FIELD_GOAL_PERCENT /* as FIELD_PERCENT, or 0 = none */
 };
 
 struct field {

@@ -208,7 +208,14 @@ static uint64_t read_curve(const struct curve *k, uint64_t us, enum forecast_bou
                                   : bound == FORECAST_HIGH ? 1000
                                                            : 1000 - place;
     if (us < k->us[0]) {
+        /* What was measured holds nearby. Far to the left an even spread of writes comes down to
+         * the straight line, a hot set does not; nobody knows which it is. */
+        const uint64_t near = qf_mul_div(us, 1000, k->us[0]);
         left_of(k, 0, us, &low, &high);
+        if (bound == FORECAST_LOW)
+            place = place * near / 1000;
+        if (bound == FORECAST_BEST)
+            place = place * (1000 + near) / 2000;
         return between(low, high, place);
     }
     for (unsigned i = 0; i < last; i++)

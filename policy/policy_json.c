@@ -57,6 +57,30 @@ static const char *missing_permission(const struct policy *p, enum policy_action
     return NULL;
 }
 
+/* Pacing, steps and goals belong together. */
+static int check_pacing(const struct fault_source *src, const struct policy *p)
+{
+    const char *goal = p->finish_within_ms > 0       ? "finish-within"
+                       : p->slowdown_max_percent > 0 ? "slowdown-max"
+                                                     : NULL;
+    if (p->pacing == POLICY_PACING_FORECAST && p->n_steps > 0)
+        return fault_report(src, "pacing",
+                            "forecast decides by itself, but there are steps; drop them or "
+                            "write \"schedule\"");
+    if (p->pacing == POLICY_PACING_SCHEDULE && goal)
+        return fault_report(
+            src, goal,
+            "a goal, but pacing is schedule, whose steps do not look at it; "
+            "drop the steps and write pacing \"forecast\", or drop the goal");
+    if (p->slowdown_max_percent > 0 && !p->throttle_allowed)
+        return fault_report(
+            src, "slowdown-max",
+            "%u, but throttle.allowed is false, so the guest is never slowed "
+            "down; set that to true first or drop the goal",
+            p->slowdown_max_percent);
+    return 0;
+}
+
 static int check_step(const struct fault_source *src, const struct policy *p, size_t i)
 {
     char name[FAULT_NAME_SIZE];
@@ -85,6 +109,8 @@ static int check_step(const struct fault_source *src, const struct policy *p, si
 static int check(const struct fault_source *src, const struct policy *p, bool steps_too)
 {
     int rc = check_downtime(src, p);
+    if (rc == 0)
+        rc = check_pacing(src, p);
     if (rc != 0)
         return rc;
     if (p->throttle_initial_percent > p->throttle_max_percent)
@@ -104,6 +130,11 @@ static int check(const struct fault_source *src, const struct policy *p, bool st
     return rc;
 }
 
+static uint32_t field_bit(const struct field *f)
+{
+    return UINT32_C(1) << (f - fields);
+}
+
 /* One member whose full name is `name`. seen: a bit for each field, since a file may give one
  * both ways, nested and with a dot. */
 static int load_member(const struct fault_source *src,
@@ -115,10 +146,9 @@ static int load_member(const struct fault_source *src,
     const struct field *f = field_find(name);
     if (!f)
         return field_unknown(src, name);
-    const uint32_t bit = UINT32_C(1) << (f - fields);
-    if (*seen & bit)
+    if (*seen & field_bit(f))
         return fault_report(src, name, "given twice; drop one of them");
-    *seen |= bit;
+    *seen |= field_bit(f);
     return field_put(src, f, value, p);
 }
 
@@ -182,6 +212,8 @@ static int load_root(const struct fault_source *src,
         if (rc != 0)
             return rc;
     }
+    if (!(seen & field_bit(field_find("pacing"))))
+        p->pacing = p->n_steps > 0 ? POLICY_PACING_SCHEDULE : POLICY_PACING_FORECAST;
     return check(src, p, steps_too);
 }
 
@@ -249,6 +281,8 @@ static void follow(struct policy *p, const char *name)
     if (strcmp(name, "throttle.max") == 0 &&
         p->throttle_initial_percent > p->throttle_max_percent)
         p->throttle_initial_percent = p->throttle_max_percent;
+    if (strcmp(name, "throttle.allowed") == 0 && !p->throttle_allowed)
+        p->slowdown_max_percent = 0;
     if (strcmp(name, "postcopy.allowed") == 0 && !p->postcopy_allowed &&
         p->on_timeout == POLICY_ON_TIMEOUT_POSTCOPY)
         p->on_timeout = POLICY_ON_TIMEOUT_ABORT;

@@ -32,7 +32,7 @@ int policy_restore(
  * Lowering a bound takes what it bounds along: downtime.max lowers downtime.start,
  * throttle.max lowers throttle.initial; steps are capped when they are taken. Forbidding
  * post-copy or the stop turns an on-timeout that wanted it into abort; such steps stay and are
- * passed over. */
+ * passed over. Forbidding the throttle takes slowdown-max away. */
 int policy_set(struct policy *p, const char *assignment, struct qf_err *err);
 
 /* The policy as JSON with every field, in the order of qferry-policy(5); policy_restore

@@ -51,6 +51,10 @@ START_TEST(empty_object_is_all_defaults)
     ck_assert_uint_eq(f.p.progress_timeout_ms, 150000);
     ck_assert_int_eq(f.p.on_timeout, POLICY_ON_TIMEOUT_ABORT);
     ck_assert_uint_eq(f.p.bandwidth_bytes_per_s, 0);
+    ck_assert_uint_eq(f.p.channels, 0);
+    ck_assert_int_eq(f.p.encrypt, POLICY_ENCRYPT_ALLOWED);
+    ck_assert_uint_eq(f.p.finish_within_ms, 0);
+    ck_assert_uint_eq(f.p.slowdown_max_percent, 0);
     ck_assert_uint_eq(f.p.n_steps, 0);
 }
 END_TEST
@@ -65,7 +69,7 @@ START_TEST(every_field_is_read)
               " \"stop\": {\"allowed\": true, \"max\": 1.5},"
               " \"timeout\": \"1h\", \"timeout-per-gib\": \"10s\","
               " \"progress-timeout\": \"5min\", \"on-timeout\": \"stop\","
-              " \"bandwidth\": \"100MiB/s\"}"));
+              " \"bandwidth\": \"100MiB/s\", \"channels\": 8, \"encrypt\": \"required\"}"));
     ck_assert_str_eq(f.p.name, "n");
     ck_assert_str_eq(f.p.description, "d");
     ck_assert_uint_eq(f.p.downtime_start_ms, 20);
@@ -81,6 +85,34 @@ START_TEST(every_field_is_read)
     ck_assert_uint_eq(f.p.progress_timeout_ms, 300000);
     ck_assert_int_eq(f.p.on_timeout, POLICY_ON_TIMEOUT_STOP);
     ck_assert_uint_eq(f.p.bandwidth_bytes_per_s, 100 * 1024 * 1024);
+    ck_assert_int_eq(f.p.pacing, POLICY_PACING_SCHEDULE);
+    ck_assert_uint_eq(f.p.channels, 8);
+    ck_assert_int_eq(f.p.encrypt, POLICY_ENCRYPT_REQUIRED);
+    must(load("{\"pacing\": \"forecast\", \"finish-within\": \"90s\", \"slowdown-max\": "
+              "\"30%\", \"throttle.allowed\": true, \"channels\": \"255\","
+              " \"encrypt\": \"forbidden\", \"steps\": []}"));
+    ck_assert_int_eq(f.p.pacing, POLICY_PACING_FORECAST);
+    ck_assert_uint_eq(f.p.finish_within_ms, 90000);
+    ck_assert_uint_eq(f.p.slowdown_max_percent, 30);
+    ck_assert_uint_eq(f.p.channels, 255);
+    ck_assert_int_eq(f.p.encrypt, POLICY_ENCRYPT_FORBIDDEN);
+}
+END_TEST
+
+START_TEST(pacing_follows_from_the_steps_unless_it_is_said)
+{
+    static const struct {
+        const char *text;
+        enum policy_pacing pacing;
+    } table[] = {
+        {"{}", POLICY_PACING_FORECAST},
+        {"{\"steps\": []}", POLICY_PACING_FORECAST},
+        {"{\"pacing\": \"schedule\"}", POLICY_PACING_SCHEDULE},
+        {"{\"steps\": [{\"trigger\": {\"passes\": 1}, \"action\": \"abort\"}]}",
+         POLICY_PACING_SCHEDULE},
+    };
+    must(load(table[_i].text));
+    ck_assert_int_eq(f.p.pacing, table[_i].pacing);
 }
 END_TEST
 
@@ -146,10 +178,8 @@ static const struct {
      "my.json:1: downtime.maxx: unknown field; did you mean downtime.max?"},
     {"{\n\"tiemout\": 1}", "my.json:2: tiemout: unknown field; did you mean timeout?"},
     {"{\"dowtime\": {}}", "my.json:1: dowtime: unknown field; did you mean downtime?"},
-    {"\n\n{\n\n\"channels\": 2}",
-     "my.json:5: channels: unknown field; qferry-policy(5) lists what there is"},
-    {"{\"encrypt\": \"allowed\"}",
-     "my.json:1: encrypt: unknown field; qferry-policy(5) lists what there is"},
+    {"\n\n{\n\n\"streams\": 2}",
+     "my.json:5: streams: unknown field; qferry-policy(5) lists what there is"},
     {"{\"postcopy\": {\"preempt\": true}}",
      "my.json:1: postcopy.preempt: unknown field; there are postcopy.allowed, "
      "postcopy.bandwidth"},
@@ -190,10 +220,23 @@ static const struct {
      "my.json:1: throttle.allowed: \"true\" is not true or false"},
     {"{\"name\": 3}", "my.json:1: name: 3 is not a text in quotes"},
     {"{\"name\": \"\"}", "my.json:1: name: empty; write a name or leave it out"},
-    {"{\"pacing\": \"forecast\"}",
-     "my.json:1: pacing: \"forecast\" does not exist yet; write \"schedule\""},
     {"{\"pacing\": \"slow\"}",
-     "my.json:1: pacing: \"slow\" is not a pacing; write \"schedule\""},
+     "my.json:1: pacing: \"slow\" is not \"schedule\" or \"forecast\""},
+    {"{\"channels\": 256}",
+     "my.json:1: channels: 256 is not a number of channels from 1 to "
+     "255, or 0 for one stream"},
+    {"{\"channels\": -1}", "my.json:1: channels: -1 is not a number of channels from 1 to "
+                           "255, or 0 for one stream"},
+    {"{\"channels\": \"8%\"}",
+     "my.json:1: channels: \"8%\" is not a number of channels from "
+     "1 to 255, or 0 for one stream"},
+    {"{\n\"encrypt\": true}",
+     "my.json:2: encrypt: true is not \"allowed\", \"required\" or \"forbidden\""},
+    {"{\"slowdown-max\": 100}",
+     "my.json:1: slowdown-max: 100 is not a percentage from 1 to 99, or 0 for none"},
+    {"{\"finish-within\": \"soon\"}",
+     "my.json:1: finish-within: \"soon\" is not a duration; write \"300ms\", \"2s\", "
+     "\"5min\", \"1h\", or seconds"},
     {"{\"on-timeout\": \"pause\"}",
      "my.json:1: on-timeout: \"pause\" is not \"abort\", \"postcopy\" or \"stop\""},
     {"{\"downtime\": 3}",
@@ -228,6 +271,20 @@ static const struct {
     {STEP("\"passes\": 1", "{\"set-bandwidth\": 0}"),
      "my.json:1: steps[0].action.set-bandwidth: 0 is no bandwidth at all; write 1 or more"},
     /* contradictions */
+    {"{\"steps\": [{\"trigger\": {\"passes\": 1}, \"action\": \"abort\"}],\n"
+     "\"pacing\": \"forecast\"}",
+     "my.json:2: pacing: forecast decides by itself, but there are steps; drop them or write "
+     "\"schedule\""},
+    {"{\"steps\": [{\"trigger\": {\"passes\": 1}, \"action\": \"abort\"}],\n"
+     "\"finish-within\": 60}",
+     "my.json:2: finish-within: a goal, but pacing is schedule, whose steps do not look at it; "
+     "drop the steps and write pacing \"forecast\", or drop the goal"},
+    {"{\"pacing\": \"schedule\",\n\"slowdown-max\": 60}",
+     "my.json:2: slowdown-max: a goal, but pacing is schedule, whose steps do not look at it; "
+     "drop the steps and write pacing \"forecast\", or drop the goal"},
+    {"{\n\"slowdown-max\": 60}",
+     "my.json:2: slowdown-max: 60, but throttle.allowed is false, so the guest is never slowed "
+     "down; set that to true first or drop the goal"},
     {"{\"downtime\": {\n\"start\": \"2s\",\n\"max\": \"1s\"}}",
      "my.json:2: downtime.start: 2.0 s is above downtime.max, which is 1.0 s; lower it or "
      "raise downtime.max"},
@@ -372,6 +429,16 @@ static const struct {
     {"minimal-downtime", "timeout=1.5", NULL},
     {"minimal-downtime", "description=a = b", NULL},
     {"minimal-downtime", "pacing=schedule", NULL},
+    {"minimal-downtime", "channels=4", NULL},
+    {"minimal-downtime", "encrypt=forbidden", NULL},
+    {"minimal-downtime", "finish-within=0", NULL},
+    {"minimal-downtime", "slowdown-max=0", NULL},
+    {"stop-and-copy", "pacing=forecast",
+     "pacing: forecast decides by itself, but there are steps; drop them or write "
+     "\"schedule\""},
+    {"stop-and-copy", "finish-within=90s",
+     "finish-within: a goal, but pacing is schedule, whose steps do not look at it; drop the "
+     "steps and write pacing \"forecast\", or drop the goal"},
     {"minimal-downtime", "downtime.maxx=1",
      "downtime.maxx: unknown field; did you mean downtime.max?"},
     {"minimal-downtime", "downtime=1",
@@ -434,6 +501,9 @@ START_TEST(forbidding_works_on_a_policy_that_needs_it)
     must(policy_set(&f.p, "postcopy.allowed=false", &f.err));
     ck_assert(!f.p.postcopy_allowed);
     ck_assert_int_eq(f.p.on_timeout, POLICY_ON_TIMEOUT_ABORT);
+    must(load("{\"throttle.allowed\": true, \"slowdown-max\": 30}"));
+    must(policy_set(&f.p, "throttle.allowed=false", &f.err));
+    ck_assert_uint_eq(f.p.slowdown_max_percent, 0);
     must(policy_preset_load("suspend-if-needed", &f.p, &f.err));
     must(policy_set(&f.p, "on-timeout=stop", &f.err));
     must(policy_set(&f.p, "stop.allowed=false", &f.err));
@@ -460,6 +530,7 @@ START_TEST(dump_loads_back_to_the_same)
         must(policy_preset_load(policy_preset_name((size_t)_i), &f.p, &f.err));
     else
         must(load("{\"postcopy\": {\"allowed\": true, \"bandwidth\": 12345},"
+                  "\"channels\": 8, \"encrypt\": \"forbidden\", "
                   "\"timeout\": 0.001, \"timeout-per-gib\": 90, \"bandwidth\": \"3MiB\","
                   "\"steps\": [{\"trigger\": {\"passes\": 1, \"elapsed\": 1,"
                   "\"implied-downtime-below\": \"3s\"}, \"action\": {\"set-downtime\": "
@@ -570,6 +641,7 @@ int main(void)
     tcase_add_checked_fixture(taken, setup, NULL);
     tcase_add_test(taken, empty_object_is_all_defaults);
     tcase_add_test(taken, every_field_is_read);
+    tcase_add_loop_test(taken, pacing_follows_from_the_steps_unless_it_is_said, 0, 4);
     tcase_add_test(taken, dotted_names_mean_the_same);
     tcase_add_test(taken, steps_are_read);
     tcase_add_loop_test(taken, name_is_that_of_the_file_unless_it_says_one, 0, 5);
