@@ -97,7 +97,11 @@ static void say_record(struct sim *s, const struct record *r)
     case RECORD_RESULT:
         say_result(s, &r->u.result);
         break;
+    case RECORD_FORECAST:
+        say(s, "forecast %s", policy_verdict_name(r->u.forecast.verdict));
+        break;
     case RECORD_SAMPLE:
+    case RECORD_OUTCOME:
         break;
     }
 }
