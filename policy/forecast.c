@@ -132,11 +132,8 @@ static void left_of(
 }
 
 /* ... and between a and the next: above their chord, below the line that leads up to a. */
-static void within(const struct curve *k,
-                   unsigned a,
-                   uint64_t us,
-                   uint64_t *low,
-                   uint64_t *high)
+static void within(
+    const struct curve *k, unsigned a, uint64_t us, uint64_t *low, uint64_t *high)
 {
     const uint64_t gap_us = k->us[a + 1] - k->us[a];
     *low = k->bytes[a] + qf_mul_div(k->bytes[a + 1] - k->bytes[a], us - k->us[a], gap_us);

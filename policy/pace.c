@@ -33,7 +33,8 @@ enum {
     WAIT_FACTOR = 12,
     WAIT_FACTOR_POSTCOPY = 4,
     WAIT_LEAST_MS = 5000,
-    HARDLY_PERMILLE = 850, /* a pass that leaves this much of the one before hardly shrinks */
+    HARDLY_PERMILLE =
+        850, /* a pass that leaves this much of the one before hardly shrinks */
     LIMIT_MARGIN_PERMILLE = 1150, /* a limit above the floor */
     LIMIT_MARGIN_MS = 10,
     FLOOR_PERMILLE = 800, /* what a throttle has to bring it to, of the limit */
@@ -45,8 +46,9 @@ enum {
     PATIENCE_MS = 60000,
     LOW_POINT_PERMILLE = 1250,
     GOAL_PERMILLE = 950,
-    GOAL_SEEN_MS = 1000,   /* so long a bandwidth is measured before a goal is judged by it */
-    HURRY_PERMILLE = 1200, /* a limit is raised to that much of what is needed ... */
+    GOAL_SEEN_MS = 1000, /* so long a bandwidth is measured before a goal is judged by it */
+    HURRY_TIMES = 3,
+    HURRY_PERMILLE = 1500, /* a limit is raised to that much of what is needed ... */
     HURRY_MOST_PERMILLE = 20000,
     AT_LIMIT_PERMILLE = 850
 };
@@ -133,7 +135,8 @@ static uint32_t needed_throttle(const struct view *v, uint64_t downtime_ms)
     for (; percent < cap; percent += THROTTLE_STEP_PERCENT)
         if (would_end(v, floor_ms, percent, FORECAST_BEST))
             return percent;
-    return cap > v->run->curve.throttle_percent && would_end(v, downtime_ms, cap, FORECAST_BEST)
+    return cap > v->run->curve.throttle_percent &&
+                   would_end(v, downtime_ms, cap, FORECAST_BEST)
                ? cap
                : 0;
 }
@@ -155,11 +158,13 @@ static void say_floor(const struct view *v)
     const struct policy_trend *t = &v->run->trend;
     const uint64_t rate = forecast_bandwidth(&v->run->curve, t);
     const struct policy_pass *before = policy_trend_boundary(t, 1);
-    (void)snprintf(v->out->because, sizeof(v->out->because), "pass %llu left %s of %s, at %s/s",
+    (void)snprintf(v->out->because, sizeof(v->out->because),
+                   "pass %llu left %s of %s, at %s/s",
                    (unsigned long long)policy_trend_complete(t),
                    say_bytes(policy_trend_left_over(t), a),
                    say_bytes(before->remaining_bytes, b), say_bytes(rate, d));
-    if (attempt(v, v->p->downtime_max_ms, v->run->curve.throttle_percent, FORECAST_BEST, &c) &&
+    if (attempt(v, v->p->downtime_max_ms, v->run->curve.throttle_percent, FORECAST_BEST,
+                &c) &&
         !c.ends) {
         more(v, ", and does not sink below ");
         more(v, say_ms(forecast_time_ms(&v->run->curve, t, c.left_bytes), e));
@@ -272,9 +277,10 @@ static uint64_t stop_bound_ms(const struct policy *p)
 static bool may_hurry(const struct view *v)
 {
     const uint64_t limit = v->s->bandwidth_limit_bytes_per_s;
-    return !v->s->bandwidth_is_fixed && !v->run->pace.bandwidth_raised && limit > 0 &&
-           limit != POLICY_UNKNOWN &&
-           v->run->trend.bandwidth_bytes_per_s >= qf_mul_div(limit, AT_LIMIT_PERMILLE, 1000);
+    return !v->s->bandwidth_is_fixed && v->run->pace.bandwidth_raises < HURRY_TIMES &&
+           limit > 0 && limit != POLICY_UNKNOWN &&
+           v->run->trend.bandwidth_bytes_per_s >=
+               qf_mul_div(limit, AT_LIMIT_PERMILLE, 1000);
 }
 
 /* Waiting is over. */
@@ -359,16 +365,17 @@ static bool judge_first_pass(const struct view *v)
     const uint64_t elapsed_ms = view_elapsed_ms(v->s);
     const uint64_t goal_ms = v->p->finish_within_ms;
     const uint64_t need_ms = left_ms(v);
-    if (need_ms == POLICY_UNKNOWN || v->run->trend.rate_seen_ns < GOAL_SEEN_MS * QF_NS_PER_MS ||
+    if (need_ms == POLICY_UNKNOWN ||
+        v->run->trend.rate_seen_ns < GOAL_SEEN_MS * QF_NS_PER_MS ||
         qf_add_sat(elapsed_ms, need_ms) <= goal_ms)
         return false;
     const uint64_t rest_ms = goal_ms > elapsed_ms ? goal_ms - elapsed_ms : 1;
     const uint64_t rate = qf_mul_div(v->s->remaining_bytes, 1000, rest_ms);
     if (may_hurry(v)) {
-        r->bandwidth_raised = true;
+        r->bandwidth_raises++;
         (void)snprintf(v->out->because, sizeof(v->out->because),
-                       "the first pass alone takes %s more, %s is the goal", say_ms(need_ms, a),
-                       say_ms(goal_ms, b));
+                       "the first pass alone takes %s more, %s is the goal",
+                       say_ms(need_ms, a), say_ms(goal_ms, b));
         return view_decide(v, POLICY_SET_BANDWIDTH, qf_mul_div(rate, HURRY_PERMILLE, 1000),
                            goal_rule_name);
     }
@@ -376,10 +383,11 @@ static bool judge_first_pass(const struct view *v)
         return false;
     r->goal_missed = true;
     v->out->is_notable = true;
-    (void)snprintf(v->out->because, sizeof(v->out->because),
-                   "%s cannot be met: the first pass alone takes %s more; it would take %s/s and "
-                   "a guest that writes little",
-                   say_ms(goal_ms, a), say_ms(need_ms, b), say_bytes(rate, c));
+    (void)snprintf(
+        v->out->because, sizeof(v->out->because),
+        "%s cannot be met: the first pass alone takes %s more; it would take %s/s and "
+        "a guest that writes little",
+        say_ms(goal_ms, a), say_ms(need_ms, b), say_bytes(rate, c));
     return view_decide(v, POLICY_WAIT, 0, goal_rule_name);
 }
 
@@ -392,35 +400,31 @@ static bool is_in_time(const struct view *v,
     struct forecast_course c;
     const uint64_t goal_ms = qf_mul_div(v->p->finish_within_ms, GOAL_PERMILLE, 1000);
     const uint64_t elapsed_ms = view_elapsed_ms(v->s);
-    return attempt_faster(v, downtime_ms, throttle_percent, faster_permille, &c) && c.ends &&
-           qf_add_sat(elapsed_ms, c.ms) <= goal_ms;
+    return attempt_faster(v, downtime_ms, throttle_percent, faster_permille, &c) &&
+           c.ends && qf_add_sat(elapsed_ms, c.ms) <= goal_ms;
 }
 
-static bool say_missed(const struct view *v)
+/* Nothing that is allowed gets it through in time: said once, with what would. */
+static void say_missed(const struct view *v)
 {
     char a[SAY_WORD];
     const struct policy *p = v->p;
-    struct pace_run *r = &v->run->pace;
-    if (r->goal_missed)
-        return false;
-    r->goal_missed = true;
+    v->run->pace.goal_missed = true;
     v->out->is_notable = true;
-    say_floor(v);
-    more(v, ": ");
+    more(v, "; ");
     more(v, say_ms(p->finish_within_ms, a));
-    more(v, " cannot be met with what is allowed; what would: ");
+    more(v, " cannot be met, what would help is ");
     if (!p->postcopy_allowed)
         more(v, "post-copy (postcopy.allowed)");
     else if (!p->throttle_allowed)
         more(v, "a throttle (throttle.allowed)");
     else
         more(v, "a faster link");
-    return view_decide(v, POLICY_WAIT, 0, goal_rule_name);
 }
 
 /* At a pass boundary: the cheapest thing that gets it through in time. False: it is in time anyhow,
- * or nothing helps, which was said. */
-static bool goal_rule(const struct view *v)
+ * or nothing helps (missed). */
+static bool goal_rule(const struct view *v, bool *missed)
 {
     const struct policy *p = v->p;
     struct pace_run *r = &v->run->pace;
@@ -430,7 +434,7 @@ static bool goal_rule(const struct view *v)
     const uint64_t limit = r->next_downtime_ms > v->s->downtime_limit_ms
                                ? r->next_downtime_ms
                                : v->s->downtime_limit_ms;
-    const uint64_t in_time_ms = qf_mul_div(p->finish_within_ms, GOAL_PERMILLE, 1000);
+    *missed = false;
     if (is_in_time(v, limit, slow, 1000))
         return false;
     if (limit < p->downtime_max_ms && is_in_time(v, p->downtime_max_ms, slow, 1000)) {
@@ -441,7 +445,7 @@ static bool goal_rule(const struct view *v)
         uint64_t faster = 1000;
         while (!is_in_time(v, p->downtime_max_ms, slow, faster))
             faster += 250;
-        r->bandwidth_raised = true;
+        r->bandwidth_raises++;
         say_floor(v);
         return view_decide(v, POLICY_SET_BANDWIDTH,
                            qf_mul_div(v->run->trend.bandwidth_bytes_per_s, faster, 1000),
@@ -454,13 +458,15 @@ static bool goal_rule(const struct view *v)
                 return throttle(v, percent);
     if (policy_trend_complete(&v->run->trend) < 2 || is_throttle_pending(v))
         return false;
-    const bool rest_is_in_time = qf_add_sat(view_elapsed_ms(v->s), left_ms(v)) <= in_time_ms;
+    const bool rest_is_in_time =
+        qf_add_sat(view_elapsed_ms(v->s), left_ms(v)) <= p->finish_within_ms;
     if (p->postcopy_allowed && !v->run->postcopy_refused && rest_is_in_time)
         return act(v, POLICY_POSTCOPY);
     if (may_stop(v) && rest_is_in_time &&
         (p->stop_max_ms == 0 || left_ms(v) < stop_bound_ms(p)))
         return act(v, POLICY_PAUSE);
-    return say_missed(v);
+    *missed = !rest_is_in_time;
+    return false;
 }
 
 bool pace_rule(const struct view *v)
@@ -474,10 +480,21 @@ bool pace_rule(const struct view *v)
     }
     if (v->p->finish_within_ms > 0 && policy_trend_complete(&v->run->trend) == 0)
         return judge_first_pass(v);
-    if (!v->out->new_pass || !attempt(v, v->s->downtime_limit_ms, v->run->curve.throttle_percent, FORECAST_BEST,
-                 &c))
+    if (!v->out->new_pass || !attempt(v, v->s->downtime_limit_ms,
+                                      v->run->curve.throttle_percent, FORECAST_BEST, &c))
         return false;
-    return (v->p->finish_within_ms > 0 && goal_rule(v)) || at_boundary(v);
+    bool missed = false;
+    if (v->p->finish_within_ms > 0 && goal_rule(v, &missed))
+        return true;
+    bool decided = at_boundary(v);
+    if (!missed || v->run->pace.goal_missed)
+        return decided;
+    if (!decided) {
+        say_floor(v);
+        decided = view_decide(v, POLICY_WAIT, 0, goal_rule_name);
+    }
+    say_missed(v);
+    return decided;
 }
 
 /* ---- what is expected, for the record ---- */
@@ -548,8 +565,8 @@ static struct ending find_ending(const struct view *v, enum forecast_bound bound
         return (struct ending){.ends = false};
     if (attempt(v, p->downtime_max_ms, wanted, bound, &c) && is_good(v, &c))
         return by_course(v, &c);
-    if (p->throttle_allowed && cap > wanted && attempt(v, p->downtime_max_ms, cap, bound, &c) &&
-        is_good(v, &c))
+    if (p->throttle_allowed && cap > wanted &&
+        attempt(v, p->downtime_max_ms, cap, bound, &c) && is_good(v, &c))
         return by_course(v, &c);
     if (p->postcopy_allowed && !v->run->postcopy_refused)
         return by_rest(v, false);
@@ -585,7 +602,8 @@ void forecast_fill(const struct view *v)
 {
     struct policy_forecast *f = &v->out->forecast;
     struct forecast_course c;
-    if (!attempt(v, v->s->downtime_limit_ms, v->run->curve.throttle_percent, FORECAST_BEST, &c))
+    if (!attempt(v, v->s->downtime_limit_ms, v->run->curve.throttle_percent, FORECAST_BEST,
+                 &c))
         return;
     const struct ending best = find_ending(v, FORECAST_BEST);
     const struct ending low = find_ending(v, FORECAST_LOW);

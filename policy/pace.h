@@ -9,14 +9,15 @@
 
 /* What was decided so far. */
 struct pace_run {
-    uint64_t next_downtime_ms;  /* to be set with the next sample; 0 = nothing */
-    uint32_t throttle_percent;  /* decided last; 0 = none */
-    uint64_t throttle_pass;     /* complete passes when it was */
-    bool throttle_failed;       /* it was decided, and QEMU never did it, or it did not help */
-    uint64_t stalls;            /* stalled passes that a decision has answered */
-    bool goal_missed;           /* said once: the goal cannot be met */
-    bool bandwidth_raised;      /* likewise once */
-    uint64_t patience_from;     /* complete passes when the wait for a low point began; 0 = none */
+    uint64_t next_downtime_ms; /* to be set with the next sample; 0 = nothing */
+    uint32_t throttle_percent; /* decided last; 0 = none */
+    uint64_t throttle_pass;    /* complete passes when it was */
+    bool throttle_failed; /* it was decided, and QEMU never did it, or it did not help */
+    uint64_t stalls;      /* stalled passes that a decision has answered */
+    bool goal_missed;     /* said once: the goal cannot be met */
+    uint32_t bandwidth_raises; /* so often, for the goal */
+    uint64_t
+        patience_from; /* complete passes when the wait for a low point began; 0 = none */
 };
 
 #endif
