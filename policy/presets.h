@@ -1,5 +1,5 @@
-/* The built-in policies as texts: made from the files in policy/presets when qferry is built. Used by
- * policy_json.c alone. */
+/* The built-in policies and models as texts: made from the files in policy/presets and
+ * policy/models when qferry is built. Used by policy_json.c and model_json.c alone. */
 #ifndef QF_POLICY_PRESETS_H
 #define QF_POLICY_PRESETS_H
 
@@ -12,5 +12,7 @@ struct policy_preset {
 
 extern const struct policy_preset policy_presets[];
 extern const size_t policy_presets_count;
+extern const struct policy_preset policy_models[];
+extern const size_t policy_models_count;
 
 #endif

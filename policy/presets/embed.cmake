@@ -1,5 +1,5 @@
-# Turn policy/presets/*.json into one C file: names and texts, in alphabetical order except that
-# the default comes first.
+# Turn JSON files into one C file: a table of names and texts called TABLE, in alphabetical order
+# except that FIRST, if there is one, comes first.
 set(body "")
 set(table "")
 set(n 0)
@@ -9,19 +9,19 @@ foreach(file ${FILES})
     file(READ ${file} hex HEX)
     string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
     string(REGEX REPLACE "(0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,)" "\\1\n    " bytes "${bytes}")
-    string(APPEND body "static const char preset_${n}[] = {\n    ${bytes}0};\n")
-    if(name STREQUAL "minimal-downtime")
-        set(table "    {\"${name}\", preset_${n}},\n${table}")
+    string(APPEND body "static const char text_${n}[] = {\n    ${bytes}0};\n")
+    if(name STREQUAL "${FIRST}")
+        set(table "    {\"${name}\", text_${n}},\n${table}")
     else()
-        string(APPEND table "    {\"${name}\", preset_${n}},\n")
+        string(APPEND table "    {\"${name}\", text_${n}},\n")
     endif()
     math(EXPR n "${n} + 1")
 endforeach()
-file(WRITE ${OUT} "/* Made from the JSON files in policy/presets by embed.cmake. */
+file(WRITE ${OUT} "/* Made from JSON files by policy/presets/embed.cmake. */
 #include \"policy/presets.h\"
 
 ${body}
-const struct policy_preset policy_presets[] = {
+const struct policy_preset ${TABLE}[] = {
 ${table}};
-const size_t policy_presets_count = ${n};
+const size_t ${TABLE}_count = ${n};
 ")
