@@ -68,24 +68,30 @@ static size_t key_matches(const char *name, const char *key, size_t n)
     return name[n] == '\0' || name[n] == '.' || name[n] == '[' ? n : 0;
 }
 
-/* To the member that name begins with; false when there is none. *name moves on. */
+/* To the member that name begins with, the longest if there are several: the keys of labels have
+ * dots. False when there is none. *name moves on. */
 static bool enter_member(struct cursor *c, const char **name)
 {
+    struct cursor found = *c;
+    size_t longest = 0;
     for (c->at++;;) {
         skip_space(c);
         if (c->at >= c->end || *c->at != '"')
-            return false;
+            break;
         const struct cursor here = *c;
         skip_string(c);
         if (c->at - here.at < 2)
-            return false; /* a quote and then the end */
+            break; /* a quote and then the end */
         const size_t n = key_matches(*name, here.at + 1, (size_t)(c->at - here.at) - 2);
-        if (n > 0) {
-            *name += n;
-            return true;
+        if (n > longest) {
+            longest = n;
+            found = *c;
         }
         skip_value(c);
     }
+    *c = found;
+    *name += longest;
+    return longest > 0;
 }
 
 /* To element "[n]" that name begins with. */

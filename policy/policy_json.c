@@ -10,6 +10,7 @@
 #include "engine/base/units.h"
 #include "policy/fault.h"
 #include "policy/fields.h"
+#include "policy/labels.h"
 #include "policy/presets.h"
 #include "policy/steps.h"
 
@@ -205,6 +206,8 @@ static int load_root(const struct fault_source *src,
         int rc = 0;
         if (strcmp(key, "steps") == 0)
             rc = steps_load(src, item, p);
+        else if (strcmp(key, "selectors") == 0)
+            rc = selectors_load(src, item, NULL); /* whom it is for is select.h's matter */
         else if (field_is_group(key))
             rc = load_group(src, key, item, p, &seen);
         else
@@ -309,6 +312,10 @@ int policy_set(struct policy *p, const char *assignment, struct qf_err *err)
             "cannot be set: it says which policy this was; write a policy file");
     if (strcmp(name, "steps") == 0 || strncmp(name, "steps[", 6) == 0)
         return fault_report(&src, name, "cannot be set one by one; write a policy file");
+    if (strcmp(name, "selectors") == 0 || strncmp(name, "selectors.", 10) == 0)
+        return fault_report(&src, name,
+                            "cannot be set: it says whom a policy file is for; write a "
+                            "policy file");
     const struct field *f = field_find(name);
     if (!f && field_is_group(name))
         return fault_report(&src, name, "a group; set one of its fields, such as %s.%s",

@@ -15,7 +15,8 @@ enum {
 };
 
 /* Read one policy from JSON text. origin names the text in messages ("my.json"); a policy
- * without a name is called as the last part of origin, without ".json".
+ * without a name is called as the last part of origin, without ".json". `selectors` are checked
+ * and not kept: they are select.h's.
  * *p is written on success only. QF_E_USAGE: `my.json:12: downtime.maxx: unknown field; ...`:
  * origin, line, the field's full name, what was wrong, what would be right. */
 int policy_load(

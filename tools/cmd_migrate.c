@@ -10,6 +10,7 @@
 
 #include "engine/drive_uv.h"
 #include "engine/request.h"
+#include "tools/choose_policy.h"
 #include "tools/output.h"
 #include "tools/render.h"
 #include "tools/tool.h"
@@ -22,6 +23,10 @@ static const char usage[] =
     "The destination's QEMU waits with -incoming defer (and better -S).\n"
     "\n"
     "  -p, --policy NAME|FILE      what to do when it does not converge (minimal-downtime)\n"
+    "      --policies DIR          choose a policy of this folder by labels\n"
+    "      --label K=V             a label of the VM; repeatable\n"
+    "      --namespace-label K=V   a label of its namespace; repeatable\n"
+    "      --explain               say which policies matched, and why one won\n"
     "      --set FIELD=VALUE       override one field of the policy; repeatable\n"
     "      --max-downtime TIME     the same as --set downtime.max=TIME\n"
     "      --timeout TIME          the same as --set timeout=TIME\n"
@@ -43,6 +48,7 @@ enum { SIGNALS = 3 };
 
 struct run {
     struct request request;
+    struct choose choose;
     struct drive drive;
     struct render render;
     uv_signal_t signal[SIGNALS];
@@ -211,10 +217,14 @@ static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
     return run->over ? 0 : qf_fail(err, QF_E_INTERNAL, "the event loop ended early");
 }
 
-enum { OPT_JSON = 256, OPT_JOURNAL, OPT_ENGINE };
+enum { OPT_JSON = 256, OPT_JOURNAL, OPT_ENGINE, OPT_CHOOSE };
 
 static const struct option options[] = {
     {"policy", required_argument, NULL, 'p'},
+    {"policies", required_argument, NULL, OPT_CHOOSE},
+    {"label", required_argument, NULL, OPT_CHOOSE},
+    {"namespace-label", required_argument, NULL, OPT_CHOOSE},
+    {"explain", no_argument, NULL, OPT_CHOOSE},
     {"set", required_argument, NULL, OPT_ENGINE},
     {"max-downtime", required_argument, NULL, OPT_ENGINE},
     {"timeout", required_argument, NULL, OPT_ENGINE},
@@ -257,6 +267,10 @@ int cmd_migrate(int argc, char **argv)
         switch (c) {
         case 'p':
             rc = load_policy(&run.request, optarg, &err);
+            run.choose.has_policy = true;
+            break;
+        case OPT_CHOOSE:
+            rc = choose_option(&run.choose, options[index].name, optarg, &err);
             break;
         case OPT_ENGINE:
             rc = request_option(&run.request, options[index].name, optarg, &err);
@@ -287,6 +301,8 @@ int cmd_migrate(int argc, char **argv)
         return tool_usage(
             command, "%s takes two monitors, the source's and the destination's", command);
     if (request_sides(&run.request, argv[optind], argv[optind + 1], &err) != 0 ||
+        choose_policy(&run.choose, &run.request.policy, run.json ? stderr : stdout, &err) !=
+            0 ||
         request_finish(&run.request, &err) != 0)
         return tool_fail(&err);
     if (strcmp(command, "preflight") == 0)

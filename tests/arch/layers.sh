@@ -12,7 +12,8 @@ doors() {
     qmp) echo "qmp engine/base" ;;
     netsel) echo "netsel engine/base" ;;
     engine) echo "engine engine/base policy qmp netsel" ;;
-    # `qferry policies` is about policy files and nothing else: it asks that room directly
+    # `qferry policies` and the choice of a policy are about policy files and nothing else: they ask
+    # that room directly
     tools) echo "tools engine engine/base policy" ;;
     esac
 }

@@ -296,14 +296,26 @@ END_TEST
 
 START_TEST(help_and_version_are_printed)
 {
-    static const char *const migrate[] = {"--policy",       "--set",
-                                          "--max-downtime", "--timeout",
-                                          "--bandwidth",    "--destination-address",
-                                          "--port",         "--unsafe",
-                                          "--quit-source",  "--quit-destination",
-                                          "--dry-run",      "--json",
-                                          "--journal",      "--quiet",
-                                          "--verbose",      NULL};
+    static const char *const migrate[] = {"--policy",
+                                          "--set",
+                                          "--max-downtime",
+                                          "--timeout",
+                                          "--policies",
+                                          "--label",
+                                          "--namespace-label",
+                                          "--explain",
+                                          "--bandwidth",
+                                          "--destination-address",
+                                          "--port",
+                                          "--unsafe",
+                                          "--quit-source",
+                                          "--quit-destination",
+                                          "--dry-run",
+                                          "--json",
+                                          "--journal",
+                                          "--quiet",
+                                          "--verbose",
+                                          NULL};
 
     ck_assert_int_eq(strncmp(expect_output(ARGS(QFERRY, "--version")), "qferry 0.", 9), 0);
     expect_words(expect_output(ARGS(QFERRY, "--help")),

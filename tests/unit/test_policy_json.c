@@ -319,7 +319,7 @@ static const struct {
     {STEP("\"before-start\": true", "\"abort\""),
      "my.json:1: steps[0].action: before-start knows no action but \"pause\""},
     {"{\"downtime\": {\"max\": 1},\n\"downtime.max\": 1}",
-     "my.json:1: downtime.max: given twice; drop one of them"},
+     "my.json:2: downtime.max: given twice; drop one of them"},
     /* no JSON, or another */
     {"", "my.json:1: nothing in it; write an object in braces"},
     {" \n\n ", "my.json:1: nothing in it; write an object in braces"},
