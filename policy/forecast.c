@@ -39,7 +39,7 @@ enum {
     PRIOR_PERMILLE = 300,
     SPREAD_PERMILLE = 250,     /* what the measured place may be off */
     SAME_TIME_PERMILLE = 80,   /* two passes this near in length are one point */
-    CHANGE_PERMILLE = 300,     /* beyond the bounds by this much: another behaviour ... */
+    CHANGE_PERMILLE = 150,     /* beyond the bounds by this much: another behaviour ... */
     CHANGE_LEAST_PERMILLE = 5, /* ... unless it is less than this much of all memory */
     STUCK_PERMILLE = 990, /* a pass that leaves this much of what it sent gets nowhere */
     COURSE_PASSES = 400,

