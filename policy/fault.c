@@ -260,6 +260,8 @@ const char *fault_show(const json_t *value, char word[FAULT_WORD_SIZE])
         return word;
     case JSON_REAL:
         (void)snprintf(word, size, "%g", json_real_value(value));
+        if (strspn(word, "-0123456789") == strlen(word))
+            (void)strncat(word, ".0", size - strlen(word) - 1);
         return word;
     case JSON_TRUE:
         return "true";

@@ -96,8 +96,8 @@ static bool number_text(const json_t *value, char *word, size_t size)
         return json_integer_value(value) >= 0;
     }
     const double real = json_real_value(value);
-    if (!(real >= 0 && real < 1e12))
-        return false;
+    if (real != 0 && !(real >= 0.0005 && real < 1e12))
+        return false; /* what would round to 0 is not 0, which often means none */
     /* No "%f": its decimal point depends on the locale. */
     uint64_t whole = (uint64_t)real;
     uint64_t thousandths = (uint64_t)((real - (double)whole) * 1000.0 + 0.5);

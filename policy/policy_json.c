@@ -240,6 +240,10 @@ static int load(const char *origin,
     if (len > POLICY_FILE_MAX)
         return qf_fail(err, QF_E_USAGE, "%s:1: %zu bytes; a policy has at most %d", origin,
                        len, POLICY_FILE_MAX);
+    if (len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
+        return qf_fail(err, QF_E_USAGE,
+                       "%s:1: begins with a byte order mark; save it as UTF-8 without one",
+                       origin);
     json_error_t error;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!root) {
@@ -249,6 +253,9 @@ static int load(const char *origin,
         /* jansson says nothing at all when its buffers cannot grow */
         if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
             return qf_fail(err, QF_E_NOMEM, "%s: no memory", origin);
+        if (json_error_code(&error) == json_error_null_character)
+            (void)snprintf(error.text, sizeof(error.text),
+                           "a text cannot have \\u0000 in it");
         fault_one_line(error.text);
         const bool twice = json_error_code(&error) == json_error_duplicate_key;
         return qf_fail(err, QF_E_USAGE, "%s:%d: %s%s", origin,

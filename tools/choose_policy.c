@@ -6,12 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "policy/fault.h"
-#include "policy/policy_json.h"
 #include "policy/select.h"
 #include "tools/tool.h"
 
-enum { ORIGIN_SIZE = 4096 };
+enum { PATH_SIZE = 4096 };
 
 static int add_label(struct choose *c,
                      enum label_of of,
@@ -62,21 +60,15 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 
 static int read_policy(struct select *s, const char *path, struct qf_err *err)
 {
-    char origin[ORIGIN_SIZE];
+    char origin[TOOL_ORIGIN_SIZE];
     struct stat st;
-    (void)snprintf(origin, sizeof(origin), "%s", path);
-    fault_one_line(origin);
-    if (stat(path, &st) != 0)
-        return qf_fail(err, QF_E_USAGE, "--policies: %s: %s", origin, strerror(errno));
-    if (S_ISDIR(st.st_mode))
-        return 0;
-    if (!S_ISREG(st.st_mode)) /* a pipe would never end */
-        return qf_fail(err, QF_E_USAGE, "--policies: %s: not a file", origin);
-    if (st.st_size > POLICY_FILE_MAX)
-        return qf_fail(err, QF_E_USAGE, "%s:1: %lld bytes; a policy has at most %d", origin,
-                       (long long)st.st_size, POLICY_FILE_MAX);
     size_t len;
-    char *text = tool_read_file(path, &len, err);
+    const bool is_found = stat(path, &st) == 0;
+    if (is_found && S_ISDIR(st.st_mode))
+        return 0;
+    if (is_found && !S_ISREG(st.st_mode)) /* a pipe might never end */
+        return qf_fail(err, QF_E_USAGE, "--policies: %s: not a file", path);
+    char *text = tool_read_policy(path, origin, &len, err);
     if (!text)
         return qf_wrap(err, "--policies");
     const int rc = select_policy(s, origin, text, len, err);
@@ -86,7 +78,7 @@ static int read_policy(struct select *s, const char *path, struct qf_err *err)
 
 static int read_folder(struct select *s, const char *dir, struct qf_err *err)
 {
-    char path[ORIGIN_SIZE];
+    char path[PATH_SIZE];
     struct dirent **entries;
     const char *slash = dir[strlen(dir) - 1] == '/' ? "" : "/";
     const int n = scandir(dir, &entries, is_policy_name, by_name);

@@ -186,10 +186,11 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
     if (!strchr(value, '/') && !strchr(value, '.'))
         return request_option(r, "policy", value, err);
     size_t len;
-    char *text = tool_read_file(value, &len, err);
+    char origin[TOOL_ORIGIN_SIZE];
+    char *text = tool_read_policy(value, origin, &len, err);
     if (!text)
         return qf_wrap(err, "--policy");
-    const int rc = request_policy_text(r, value, text, len, err);
+    const int rc = request_policy_text(r, origin, text, len, err);
     free(text);
     return rc;
 }

@@ -49,14 +49,15 @@ static int check(const char *path)
     struct policy p;
     struct qf_err err;
     size_t len;
-    char *text = tool_read_file(path, &len, &err);
+    char origin[TOOL_ORIGIN_SIZE];
+    char *text = tool_read_policy(path, origin, &len, &err);
     if (!text)
         return tool_fail(&err);
-    const int rc = policy_load(path, text, len, &p, &err);
+    const int rc = policy_load(origin, text, len, &p, &err);
     free(text);
     if (rc != 0)
         return tool_fail(&err);
-    (void)printf("%s: fine: policy %s\n", path, p.name);
+    (void)printf("%s: fine: policy %s\n", origin, p.name);
     return 0;
 }
 

@@ -2,10 +2,13 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/fault.h"
+#include "policy/policy_json.h"
 #include "tools/tool.h"
 
 static const char usage[] =
@@ -62,11 +65,14 @@ int tool_bad_option(const char *command, int what, char **argv)
     return tool_usage(command, "%s: unknown option %s", command, word);
 }
 
-char *tool_read_file(const char *path, size_t *len, struct qf_err *err)
+/* A file that has more than `most` bytes is not read to its end: *len is above `most` then.
+ * Messages call it origin. */
+static char *read_some(
+    const char *path, const char *origin, size_t most, size_t *len, struct qf_err *err)
 {
     FILE *f = fopen(path, "rb");
     if (!f) {
-        (void)qf_fail(err, QF_E_USAGE, "%s: %s", path, strerror(errno));
+        (void)qf_fail(err, QF_E_USAGE, "%s: %s", origin, strerror(errno));
         return NULL;
     }
     char *text = NULL;
@@ -77,17 +83,17 @@ char *tool_read_file(const char *path, size_t *len, struct qf_err *err)
             room = room ? room * 2 : 131072;
             char *grown = realloc(text, room);
             if (!grown) {
-                (void)qf_fail(err, QF_E_NOMEM, "%s: no memory to read it", path);
+                (void)qf_fail(err, QF_E_NOMEM, "%s: no memory to read it", origin);
                 break;
             }
             text = grown;
         }
         const size_t got = fread(text + n, 1, room - n - 1, f);
         n += got;
-        if (got > 0)
+        if (got > 0 && n <= most)
             continue;
         if (ferror(f)) {
-            (void)qf_fail(err, QF_E_USAGE, "%s: %s", path, strerror(errno));
+            (void)qf_fail(err, QF_E_USAGE, "%s: %s", origin, strerror(errno));
             break;
         }
         (void)fclose(f);
@@ -96,6 +102,32 @@ char *tool_read_file(const char *path, size_t *len, struct qf_err *err)
         return text;
     }
     (void)fclose(f);
+    free(text);
+    return NULL;
+}
+
+char *tool_read_file(const char *path, size_t *len, struct qf_err *err)
+{
+    return read_some(path, path, SIZE_MAX, len, err);
+}
+
+char *tool_read_policy(const char *path,
+                       char origin[TOOL_ORIGIN_SIZE],
+                       size_t *len,
+                       struct qf_err *err)
+{
+    const size_t n = strlen(path);
+    if (n < TOOL_ORIGIN_SIZE)
+        (void)snprintf(origin, TOOL_ORIGIN_SIZE, "%s", n > 0 ? path : "''");
+    else
+        (void)snprintf(origin, TOOL_ORIGIN_SIZE, "...%s",
+                       path + n - (TOOL_ORIGIN_SIZE - 4));
+    fault_one_line(origin);
+    char *text = read_some(path, origin, POLICY_FILE_MAX, len, err);
+    if (!text || *len <= POLICY_FILE_MAX)
+        return text;
+    (void)qf_fail(err, QF_E_USAGE, "%s:1: more than %d bytes; no policy is as long", origin,
+                  POLICY_FILE_MAX);
     free(text);
     return NULL;
 }

@@ -10,7 +10,11 @@
 #include "engine/spec.h"
 #include "policy/policy.h"
 
-enum { EXIT_USAGE = 2 };
+enum {
+    EXIT_USAGE = 2,
+    /* a path in messages: the last part whole, and room left in struct qf_err for what is said */
+    TOOL_ORIGIN_SIZE = 264
+};
 
 /* The commands; argv[0] is the command's name. Return the exit status. */
 int cmd_migrate(int argc, char **argv); /* also preflight: argv[0] tells */
@@ -28,5 +32,12 @@ int tool_bad_option(const char *command, int what, char **argv);
 
 /* A whole file in memory, NUL-terminated; to be freed. NULL with err. */
 char *tool_read_file(const char *path, size_t *len, struct qf_err *err);
+
+/* The same for a policy file: what is longer than a policy may be is refused, and read no
+ * further. origin is filled in any case: the path, fit for one line, a long one cut in front. */
+char *tool_read_policy(const char *path,
+                       char origin[TOOL_ORIGIN_SIZE],
+                       size_t *len,
+                       struct qf_err *err);
 
 #endif

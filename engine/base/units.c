@@ -126,7 +126,10 @@ static int parse_quantity(const char *text,
     const uint64_t small = qf_mul_div(frac, u->mul, qf_mul_sat(scale, u->div));
     if (big == UINT64_MAX || big > (uint64_t)INT64_MAX)
         return -1;
-    *out = qf_add_sat(big, small);
+    const uint64_t sum = qf_add_sat(big, small);
+    if (sum == 0 && (whole > 0 || frac > 0))
+        return -1; /* not so little that it would be taken for 0, which often means none */
+    *out = sum;
     return 0;
 }
 

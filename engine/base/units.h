@@ -27,6 +27,9 @@ uint64_t qf_mul_sat(uint64_t a, uint64_t b);
 /* Milliseconds to nanoseconds, at most INT64_MAX. */
 int64_t qf_ms_to_ns(uint64_t ms);
 
+/* The three below: what would come out as 0 without being 0 ("0.4ms") is refused, since 0 often
+ * means none. */
+
 /* Read "300ms", "2s", "5min", "1h"; a plain number is seconds; a fraction ("1.5s") is allowed.
  * *ms is written on success only. Error: QF_E_USAGE, which names the text. */
 int qf_parse_duration(const char *text, uint64_t *ms, struct qf_err *err);

@@ -17,14 +17,16 @@ static void must(int holds)
         abort();
 }
 
-static void writes_back(const struct policy *p)
+/* is_set: fields were overridden, so that it may have steps that it does not allow. */
+static void writes_back(const struct policy *p, bool is_set)
 {
     struct policy again;
     struct qf_err err;
     json_t *json = policy_dump(p);
     must(json != NULL);
     char *text = json_dumps(json, 0);
-    must(text && policy_load("again", text, strlen(text), &again, &err) == 0);
+    must(text && (is_set ? policy_restore : policy_load)("again", text, strlen(text),
+                                                         &again, &err) == 0);
     json_t *second = policy_dump(&again);
     must(second && json_equal(json, second));
     free(text);
@@ -63,17 +65,19 @@ static void decides(const struct policy *p, const uint8_t *data, size_t size)
     }
 }
 
-static void sets(const char *text, size_t size)
+/* The whole input as one --set, over each built-in policy. */
+static void sets(const char *text, size_t size, const char *preset)
 {
     char assignment[200];
     struct policy p;
     struct qf_err err = {.text = ""};
-    if (size >= sizeof(assignment) || policy_preset_load("post-copy", &p, &err) != 0)
+    if (size >= sizeof(assignment))
         return;
+    must(policy_preset_load(preset, &p, &err) == 0);
     memcpy(assignment, text, size);
     assignment[size] = '\0';
     if (policy_set(&p, assignment, &err) == 0)
-        writes_back(&p);
+        writes_back(&p, true);
     else
         must(err.text[0] != '\0' && !strchr(err.text, '\n'));
 }
@@ -89,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0)
         memcpy(text, data, size);
     if (policy_load("fuzz.json", text, size, &p, &err) == 0) {
-        writes_back(&p);
+        writes_back(&p, false);
         decides(&p, data, size);
     } else {
         must(strncmp(err.text, "fuzz.json:", 10) == 0 && !strchr(err.text, '\n'));
@@ -98,7 +102,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         json_decref(utf8);
     }
     (void)fault_line(text, size, "steps[2].trigger.passes");
-    sets(text, size);
+    const size_t presets = size > 0 && memchr(text, '=', size) ? policy_preset_count() : 1;
+    for (size_t i = 0; i < presets; i++)
+        sets(text, size, policy_preset_name(i));
     free(text);
     return 0;
 }

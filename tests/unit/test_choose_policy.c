@@ -15,9 +15,9 @@
 enum { PATH_SIZE = 256, TEXT_SIZE = 8192, ARGS_MAX = 24 };
 
 static struct fixture {
-    char dir[64];   /* of this test, removed afterwards */
-    char p[80];     /* the folder of policies in it */
-    char text[512]; /* what in() returns */
+    char dir[64];    /* of this test, removed afterwards */
+    char p[80];      /* the folder of policies in it */
+    char text[1024]; /* what in() returns */
     char out[TEXT_SIZE];
     char err[TEXT_SIZE];
 } f;
@@ -77,13 +77,13 @@ static void redirect(const char *name, int to)
         _exit(99);
 }
 
-/* qferry COMMAND with monitors that do not exist and these options, the last being NULL. The exit
- * status; output in f.out and f.err. */
+/* qferry COMMAND with these words, the last being NULL; a move has monitors that do not exist. The
+ * exit status; output in f.out and f.err. */
 static int run(const char *command, ...)
 {
     const char *argv[ARGS_MAX] = {QFERRY,           command,     "/nonexistent/a",
                                   "/nonexistent/b", "--journal", "none"};
-    int n = 6;
+    int n = strcmp(command, "policies") == 0 ? 2 : 6;
     int status;
     va_list ap;
     va_start(ap, command);
@@ -273,7 +273,7 @@ START_TEST(what_cannot_be_read_is_refused)
     ck_assert_int_eq(truncate(in("a.json"), 1LL << 40), 0); /* sparse */
     ck_assert_int_eq(run("migrate", "--policies", f.p, NULL), 2);
     ck_assert_ptr_nonnull(
-        strstr(f.err, "a.json:1: 1099511627776 bytes; a policy has at most 262144\n"));
+        strstr(f.err, "a.json:1: more than 262144 bytes; no policy is as long\n"));
 }
 END_TEST
 
@@ -315,6 +315,51 @@ START_TEST(a_wrong_option_is_named)
 }
 END_TEST
 
+/* --- single files --- */
+
+static const struct {
+    const char *argv[3];
+    const char *error;
+} bad_paths[] = {
+    {{"policies", "check", "/dev/zero"},
+     "qferry: /dev/zero:1: more than 262144 bytes; no policy is as long\n"},
+    {{"migrate", "--policy", "/dev/zero"},
+     "qferry: --policy: /dev/zero:1: more than 262144 bytes; no policy is as long\n"},
+    {{"policies", "check", ""}, "qferry: '': No such file or directory\n"},
+    {{"policies", "check", "/nonexistent/a\nb"},
+     "qferry: /nonexistent/a?b: No such file or directory\n"},
+};
+enum { N_BAD_PATHS = sizeof(bad_paths) / sizeof(bad_paths[0]) };
+
+START_TEST(a_bad_path_is_named)
+{
+    const char *const *a = bad_paths[_i].argv;
+    ck_assert_int_eq(run(a[0], a[1], a[2], NULL), 2);
+    ck_assert_str_eq(f.err, bad_paths[_i].error);
+}
+END_TEST
+
+/* However long the path is: what is wrong is not cut off. */
+START_TEST(line_and_field_are_said_after_a_long_path)
+{
+    char name[400];
+    size_t n = 0;
+    for (int i = 0; i < 3; i++, n++) {
+        memset(name + n, 'x', 120);
+        n += 120;
+        name[n] = '\0';
+        ck_assert_int_eq(mkdir(in(name), 0700), 0);
+        name[n] = '/';
+    }
+    memcpy(name + n, "p.json", 7);
+    write_file(name, "{\n\"nosuch\": 1}");
+    ck_assert_int_eq(run("policies", "check", in(name), NULL), 2);
+    ck_assert_int_eq(strncmp(f.err, "qferry: ...xxx", 14), 0);
+    ck_assert_ptr_nonnull(strstr(f.err, "x/p.json:2: nosuch: unknown field; "
+                                        "qferry-policy(5) lists what there is\n"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("choose_policy");
@@ -335,6 +380,11 @@ int main(void)
     tcase_add_test(folder, a_name_with_control_characters_stays_in_one_line);
     tcase_add_loop_test(folder, a_wrong_option_is_named, 0, N_WRONG);
     suite_add_tcase(suite, folder);
+    TCase *file = tcase_create("file");
+    tcase_add_checked_fixture(file, setup, teardown);
+    tcase_add_loop_test(file, a_bad_path_is_named, 0, N_BAD_PATHS);
+    tcase_add_test(file, line_and_field_are_said_after_a_long_path);
+    suite_add_tcase(suite, file);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     const int failed = srunner_ntests_failed(runner);

@@ -206,6 +206,12 @@ static const struct {
     {"{\"timeout\": 1e300}",
      "my.json:1: timeout: 1e+300 is not a duration; write \"300ms\", \"2s\", \"5min\", "
      "\"1h\", or seconds"},
+    {"{\"timeout\": 0.0004}", /* not 0, which is none */
+     "my.json:1: timeout: 0.0004 is not a duration; write \"300ms\", \"2s\", \"5min\", "
+     "\"1h\", or seconds"},
+    {"{\"timeout\": \"0.9ms\"}",
+     "my.json:1: timeout: \"0.9ms\" is not a duration; write \"300ms\", \"2s\", "
+     "\"5min\", \"1h\", or seconds"},
     {"{\"timeout\": \"9000h\"}",
      "my.json:1: timeout: \"9000h\" is more than a year; write less, or 0 for none"},
     {"{\"bandwidth\": []}", "my.json:1: bandwidth: a list is not a rate; write \"10Gbit\" "
@@ -214,6 +220,8 @@ static const struct {
      "my.json:1: bandwidth: \"9999TiB\" is more than any link; write less, or 0"},
     {"{\"throttle\": {\"max\": 100}}",
      "my.json:1: throttle.max: 100 is not a percentage from 1 to 99"},
+    {"{\"throttle\": {\"max\": 80.0}}",
+     "my.json:1: throttle.max: 80.0 is not a percentage from 1 to 99"},
     {"{\"throttle\": {\"initial\": \"0%\"}}",
      "my.json:1: throttle.initial: \"0%\" is not a percentage from 1 to 99"},
     {"{\"throttle\": {\"allowed\": \"true\"}}",
@@ -326,6 +334,9 @@ static const struct {
     {"{\n\"name\": \"a\",\n}", "my.json:3: string or '}' expected near '}'"},
     {"{\n\"name\": \"a\",\n\"name\": \"b\"}",
      "my.json:3: duplicate object key near '\"name\"'; drop one of them"},
+    {"\xEF\xBB\xBF{}",
+     "my.json:1: begins with a byte order mark; save it as UTF-8 without one"},
+    {"{\n\"name\": \"a\\u0000b\"}", "my.json:2: a text cannot have \\u0000 in it"},
     {"{} {}", "my.json:1: end of file expected near '{'"},
     {"[1]", "my.json:1: a list is not a policy; write an object in braces"},
     {"\n\"x\"", "my.json:2: \"x\" is not a policy; write an object in braces"},

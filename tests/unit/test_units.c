@@ -8,11 +8,12 @@
 static const struct { const char *text; uint64_t ms; } durations[] = {
     {"300ms", 300}, {"2s", 2000}, {"2", 2000}, {"0", 0}, {"1.5s", 1500}, {"0.25", 250},
     {"5min", 300000}, {"5m", 300000}, {"1h", 3600000}, {"1.5 h", 5400000}, {"1.0009s", 1000},
-    {"0.000000001h", 0}, {"9223372036854775807ms", INT64_MAX},
+    {"0.000h", 0}, {"9223372036854775807ms", INT64_MAX},
 };
 static const char *const not_durations[] = {
     "", "s", "-1s", "+1", "1x", "1 s ", " 1s", "1..5s", "1.", ".5s", "1e3", "0x10", "1s2",
     "9223372036854775808ms", "18446744073709551616", "99999999999999999h", "1.0000000001s", "nan",
+    "0.9ms", "0.000000001h",
 };
 static const struct { const char *text; uint64_t bytes; } sizes[] = {
     {"0", 0}, {"17", 17}, {"17B", 17}, {"64MiB", 64 * QF_MIB}, {"1GiB", QF_GIB}, {"64Mi", 64 * QF_MIB},
@@ -29,7 +30,7 @@ static const struct { const char *text; uint64_t bytes_per_s; } rates[] = {
     {"1.5Gbit", 187500000}, {"125MiB", 125 * QF_MIB}, {"125MiB/s", 125 * QF_MIB}, {"1000", 1000},
     {"1000/s", 1000}, {"64kbit", 8000}, {"1Tbit", UINT64_C(125000000000)}, {"0", 0},
 };
-static const char *const not_rates[] = {"", "/s", "1Mbit/", "1Mbit/h", "fast", "1mbit", "-1Mbit", "1Mbps"};
+static const char *const not_rates[] = {"", "/s", "1Mbit/", "1Mbit/h", "fast", "1mbit", "-1Mbit", "1Mbps", "7bit"};
 
 static const struct { uint64_t bytes; const char *text; } written_bytes[] = {
     {0, "0 B"}, {12, "12 B"}, {1023, "1023 B"}, {1024, "1.0 KiB"}, {96 * QF_MIB, "96.0 MiB"},
