@@ -18,7 +18,8 @@ struct phase_row {
 static const struct phase_row phases[] = {
     [MIG_NEW]        = {NULL,             TO(CONNECT)},
     [MIG_CONNECT]    = {phase_connect,    TO(PREFLIGHT) | TO(FAILED)},
-    [MIG_PREFLIGHT]  = {phase_preflight,  TO(CONFIGURE) | TO(RECONCILE) | TO(DONE) | TO(FAILED)},
+    [MIG_PREFLIGHT]  = {phase_preflight,  TO(CONFIGURE) | TO(RECONCILE) | TO(MEASURE) | TO(FAILED)},
+    [MIG_MEASURE]    = {phase_measure,    TO(DONE) | TO(FAILED)},
     [MIG_CONFIGURE]  = {phase_configure,  TO(START) | TO(ROLLBACK)},
     [MIG_START]      = {phase_start,      TO(PRECOPY) | TO(ROLLBACK) | TO(RECONCILE)},
     [MIG_PRECOPY]    = {phase_precopy,    TO(SWITCHOVER) | TO(ROLLBACK) | TO(RECONCILE)},

@@ -1,7 +1,7 @@
 /* The migration machine: one live migration as one pure function.
  *
  *   NEW > CONNECT > PREFLIGHT > CONFIGURE > START > PRECOPY > SWITCHOVER > FINISH > DONE
- *             |         |  `-> DONE (dry run)                  `> POSTCOPY ---^
+ *             |         |  `> MEASURE > DONE (dry run)         `> POSTCOPY ---^
  *             v         v
  *           FAILED    FAILED          nothing was touched
  *
@@ -29,7 +29,8 @@
 
 enum {
     MIG_ASKS_MAX =
-        48 /* unanswered commands, both sides; preflight needs 24. More is a bug */
+        48, /* unanswered commands, both sides; preflight needs 24. More is a bug */
+    MIG_MEASURES = 2
 };
 
 /* Phase, its name in the journal, its name for the world (INTERFACE). */
@@ -37,6 +38,7 @@ enum {
     X(NEW, "new", "connect")                  \
     X(CONNECT, "connect", "connect")          \
     X(PREFLIGHT, "preflight", "preflight")    \
+    X(MEASURE, "measure", "preflight")        \
     X(CONFIGURE, "configure", "prepare")      \
     X(START, "start", "prepare")              \
     X(PRECOPY, "precopy", "precopy")          \
@@ -181,6 +183,8 @@ struct mig {
     uint64_t moved_bytes; /* POSTCOPY: when the counter rose last, and to what */
     int64_t moved_ns;
     bool sample_again;            /* a pass event came while a sample was under way */
+    struct policy_point measured[MIG_MEASURES]; /* MEASURE: what the guest dirties in how long */
+    unsigned n_measured;
     struct policy_forecast forecast; /* kept for its outcome ... */
     uint64_t forecast_pass;          /* ... made after so many complete passes; 0 = none */
     int64_t sample_ns;            /* when the last sample was asked for */

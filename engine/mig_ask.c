@@ -28,6 +28,8 @@ static const struct {
     [QAPI_QUERY_CAPS]             = {30000, LATE_GIVE_UP},
     [QAPI_QUERY_PARAMS]           = {30000, LATE_GIVE_UP},
     [QAPI_QUERY_YANK]             = {30000, LATE_PHASE},
+    [QAPI_CALC_DIRTY_RATE]        = {30000, LATE_PHASE},
+    [QAPI_QUERY_DIRTY_RATE]       = {30000, LATE_PHASE},
     [QAPI_SET_CAPS]               = {30000, LATE_GIVE_UP},
     [QAPI_SET_PARAMS]             = {30000, LATE_GIVE_UP},
     [QAPI_STOP]                   = {30000, LATE_PHASE},
@@ -72,6 +74,8 @@ static unsigned leave_for(enum mig_side_id side, enum qapi_command c)
     case QAPI_QUERY_CAPS:
     case QAPI_QUERY_PARAMS:
     case QAPI_QUERY_YANK:
+    case QAPI_CALC_DIRTY_RATE:
+    case QAPI_QUERY_DIRTY_RATE:
     case QAPI_SET_CAPS:
     case QAPI_SET_PARAMS:
     case QAPI_STOP:

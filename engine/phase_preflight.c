@@ -97,6 +97,8 @@ static int hear_fact(struct mig *m,
     case QAPI_QUERY_YANK:
     case QAPI_SET_CAPS:
     case QAPI_SET_PARAMS:
+    case QAPI_CALC_DIRTY_RATE:
+    case QAPI_QUERY_DIRTY_RATE:
     case QAPI_STOP:
     case QAPI_CONT:
     case QAPI_QUIT:
@@ -243,10 +245,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     if (m->has_reason) {
         mig_go(m, MIG_FAILED);
     } else if (m->spec.dry_run) {
-        m->outcome = OUTCOME_COMPLETED;
-        (void)snprintf(m->reason, sizeof(m->reason),
-                       "every check passed; nothing was changed");
-        mig_go(m, MIG_DONE);
+        mig_go(m, MIG_MEASURE);
     } else {
         mig_go(m, MIG_CONFIGURE);
     }

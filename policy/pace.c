@@ -23,6 +23,7 @@
 #include "policy/pace.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/base/units.h"
 #include "policy/policy_priv.h"
@@ -521,9 +522,31 @@ static struct ending by_course(const struct view *v, const struct forecast_cours
     };
 }
 
-/* Everything that is left goes across now, the guest stopped or in post-copy. */
-static struct ending by_rest(const struct view *v, bool stopped)
+/* Before the first pass: it and the second are walked first (do_something). */
+static struct ending after_two_passes(const struct view *v,
+                                      bool stopped,
+                                      enum forecast_bound bound)
 {
+    const struct policy_curve *c = &v->run->curve;
+    const struct policy_trend *t = &v->run->trend;
+    struct ending e = {.ends = true, .bytes = v->s->remaining_bytes};
+    uint64_t left = v->s->remaining_bytes;
+    for (unsigned i = 0; i < 2; i++) {
+        e.ms += forecast_time_ms(c, t, left);
+        left =
+            forecast_dirty(c, t, qf_mul_sat(forecast_time_ms(c, t, left), 1000), 0, bound);
+        e.bytes = qf_add_sat(e.bytes, left);
+    }
+    e.ms += forecast_time_ms(c, t, left);
+    e.downtime_ms = stopped ? forecast_time_ms(c, t, left) : 0;
+    return e;
+}
+
+/* Everything that is left goes across now, the guest stopped or in post-copy. */
+static struct ending by_rest(const struct view *v, bool stopped, enum forecast_bound bound)
+{
+    if (policy_trend_complete(&v->run->trend) == 0)
+        return after_two_passes(v, stopped, bound);
     const uint64_t ms = left_ms(v);
     return (struct ending){
         .ends = ms != POLICY_UNKNOWN,
@@ -544,7 +567,7 @@ static struct ending find_ending(const struct view *v, enum forecast_bound bound
     switch (v->out->action) {
     case POLICY_POSTCOPY:
     case POLICY_PAUSE:
-        return by_rest(v, v->out->action == POLICY_PAUSE);
+        return by_rest(v, v->out->action == POLICY_PAUSE, bound);
     case POLICY_ABORT:
         return (struct ending){.ends = false};
     case POLICY_SET_DOWNTIME:
@@ -562,7 +585,7 @@ static struct ending find_ending(const struct view *v, enum forecast_bound bound
     if (v->run->pace.throttle_percent > wanted && !v->run->pace.throttle_failed)
         wanted = v->run->pace.throttle_percent;
     if (v->run->paused || v->s->guest_stopped)
-        return by_rest(v, true);
+        return by_rest(v, true, bound);
     if (attempt(v, limit, wanted, bound, &c) && is_good(v, &c))
         return by_course(v, &c);
     if (p->pacing != POLICY_PACING_FORECAST) /* its steps do not look ahead */
@@ -573,9 +596,9 @@ static struct ending find_ending(const struct view *v, enum forecast_bound bound
         attempt(v, p->downtime_max_ms, cap, bound, &c) && is_good(v, &c))
         return by_course(v, &c);
     if (p->postcopy_allowed && !v->run->postcopy_refused)
-        return by_rest(v, false);
+        return by_rest(v, false, bound);
     if (may_stop(v) && (p->stop_max_ms == 0 || left_ms(v) < p->stop_max_ms))
-        return by_rest(v, true);
+        return by_rest(v, true, bound);
     return (struct ending){.ends = false};
 }
 
@@ -629,4 +652,42 @@ void forecast_fill(const struct view *v)
     order(&f->transferred_bytes);
     f->verdict = find_verdict(v);
     f->known = true;
+}
+
+void policy_foresee(const struct policy *p,
+                    const struct policy_point *points,
+                    unsigned n,
+                    uint64_t total_bytes,
+                    uint64_t bandwidth_bytes_per_s,
+                    struct policy_decision *out)
+{
+    struct policy_run run;
+    const struct policy_sample s = {
+        .started = true,
+        .pass = 1,
+        .total_bytes = total_bytes,
+        .remaining_bytes = total_bytes,
+        .downtime_limit_ms = p->downtime_start_ms,
+        .bandwidth_limit_bytes_per_s = bandwidth_bytes_per_s,
+    };
+    const struct view v = {.p = p, .s = &s, .run = &run, .out = out};
+    char a[SAY_WORD];
+    char b[SAY_WORD];
+    *out = (struct policy_decision){.action = POLICY_WAIT, .rule = rule};
+    policy_run_init(&run);
+    (void)policy_trend_feed(&run.trend, &s);
+    run.trend.bandwidth_bytes_per_s = bandwidth_bytes_per_s;
+    more(&v, "the guest dirties");
+    for (unsigned i = 0; i < n && i < POLICY_POINTS_KEPT; i++) {
+        char part[96];
+        run.curve.point[run.curve.n++] = points[i];
+        (void)snprintf(part, sizeof(part), "%s %s in %s", i > 0 ? "," : "",
+                       say_bytes(points[i].left_bytes, a),
+                       say_ms(points[i].took_us / 1000, b));
+        more(&v, part);
+    }
+    (void)snprintf(out->because + strlen(out->because),
+                   sizeof(out->because) - strlen(out->because), "; %s over %s/s",
+                   say_bytes(total_bytes, a), say_bytes(bandwidth_bytes_per_s, b));
+    forecast_fill(&v);
 }

@@ -170,6 +170,16 @@ void policy_decide(const struct policy *p,
                    const struct policy_sample *s,
                    struct policy_decision *out);
 
+/* What would be expected of a migration that has not begun, from how much the guest dirties in
+ * intervals of different lengths (points: n of them, the shorter first; throttle 0), and the rate
+ * of the link. out->forecast.known false: n or the rate is 0. out->because says it in words. */
+void policy_foresee(const struct policy *p,
+                    const struct policy_point *points,
+                    unsigned n,
+                    uint64_t total_bytes,
+                    uint64_t bandwidth_bytes_per_s,
+                    struct policy_decision *out);
+
 /* QEMU refused an action that was decided: POSTCOPY and PAUSE are not tried again (their steps
  * are passed over, and a timeout that wanted them aborts); other actions are simply not
  * repeated. */

@@ -201,6 +201,11 @@ static bool has_migration(const json_t *list)
     return false;
 }
 
+static bool is_text(const json_t *value, const char *text)
+{
+    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
 void qapi_decode_reply(enum qapi_command command,
                        const json_t *whole,
                        struct qapi_reply *out)
@@ -254,6 +259,11 @@ void qapi_decode_reply(enum qapi_command command,
     case QAPI_QUERY_YANK:
         out->u.yank_migration = has_migration(ret);
         break;
+    case QAPI_QUERY_DIRTY_RATE: /* in MiB/s; a member only once it is measured */
+        out->u.dirty.measured = is_text(json_object_get(ret, "status"), "measured");
+        out->u.dirty.bytes_per_s = qf_mul_sat(u64_or(ret, "dirty-rate", 0), QF_MIB);
+        break;
+    case QAPI_CALC_DIRTY_RATE:
     case QAPI_SET_CAPS:
     case QAPI_SET_PARAMS:
     case QAPI_STOP:

@@ -1,5 +1,9 @@
 #include "qmp/qapi_json.h"
 
+enum {
+    SAMPLE_PAGES = 4096 /* per GiB: the most that QEMU takes (migration/dirtyrate.h) */
+};
+
 static json_t *encode_caps(const struct qapi_cmd *cmd)
 {
     json_t *list = json_array();
@@ -49,6 +53,10 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
     case QAPI_QUERY_MACHINE:
         a = json_pack("{s:s, s:s}", "path", "/machine", "property", "type");
         break;
+    case QAPI_CALC_DIRTY_RATE:
+        a = json_pack("{s:I, s:i}", "calc-time", (json_int_t)cmd->u.calc_seconds,
+                      "sample-pages", SAMPLE_PAGES);
+        break;
     case QAPI_QUERY_CPU_TYPE:
         a = json_pack("{s:s, s:s}", "path", cmd->u.path, "property", "type");
         break;
@@ -76,6 +84,7 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
     case QAPI_QUERY_CAPS:
     case QAPI_QUERY_PARAMS:
     case QAPI_QUERY_YANK:
+    case QAPI_QUERY_DIRTY_RATE:
     case QAPI_STOP:
     case QAPI_CONT:
     case QAPI_QUIT:

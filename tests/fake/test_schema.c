@@ -178,6 +178,10 @@ START_TEST(every_command_is_valid)
     case QAPI_QUERY_CPU_TYPE:
         (void)snprintf(cmd.u.path, sizeof(cmd.u.path), "/machine/unattached/device[0]");
         break;
+    case QAPI_CALC_DIRTY_RATE:
+        cmd.u.calc_seconds = 1;
+        break;
+    case QAPI_QUERY_DIRTY_RATE:
     case QAPI_QUERY_STATUS:
     case QAPI_QUERY_MIGRATE:
     case QAPI_QUERY_TARGET:

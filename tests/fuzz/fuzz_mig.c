@@ -207,6 +207,11 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
     case QAPI_QUERY_YANK:
         r->u.yank_migration = how & 1;
         break;
+    case QAPI_QUERY_DIRTY_RATE:
+        r->u.dirty.measured = how & 1;
+        r->u.dirty.bytes_per_s = byte(w) * QF_MIB;
+        break;
+    case QAPI_CALC_DIRTY_RATE:
     case QAPI_QUERY_PCI:
     case QAPI_STOP:
     case QAPI_CONT:

@@ -270,6 +270,34 @@ static void query_yank(struct model *m, struct one *s, json_t *args, struct answ
         (void)json_array_append_new(a->ret, json_pack("{s:s}", "type", "migration"));
 }
 
+/* Different pages in that time: a guest that writes in turn. */
+static void calc_dirty_rate(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    const json_int_t seconds = json_integer_value(json_object_get(args, "calc-time"));
+    if (seconds < 1 || seconds > 60) {
+        a->error = "calc-time is out of range[1, 60].";
+        return;
+    }
+    s->calc_seconds = (uint64_t)seconds;
+    s->calc_until_ns = m->now_ns + seconds * MODEL_S;
+}
+
+static void query_dirty_rate(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    (void)args;
+    const bool measured = s->calc_until_ns > 0 && m->now_ns >= s->calc_until_ns;
+    const uint64_t written =
+        qf_mul_sat(m->setup.rate[0].pages_per_s * s->calc_seconds, PAGE_BYTES);
+    const uint64_t most = m->setup.working_set_bytes;
+    a->ret = json_pack("{s:s, s:i, s:I, s:I, s:s}", "status",
+                       measured ? "measured" : "measuring", "sample-pages", 4096, "start-time",
+                       (json_int_t)0, "calc-time", (json_int_t)s->calc_seconds, "mode",
+                       "page-sampling");
+    if (measured)
+        put(a->ret, "dirty-rate",
+            (written < most ? written : most) / s->calc_seconds / QF_MIB);
+}
+
 /* ---- settings ---- */
 
 static bool read_caps(json_t *args, uint64_t offered, uint64_t *mask, uint64_t *on)
@@ -403,6 +431,8 @@ static const struct {
     {"query-migrate-capabilities",  false, query_caps   },
     {"query-migrate-parameters",    false, query_params },
     {"query-yank",                  true,  query_yank   },
+    {"calc-dirty-rate",             false, calc_dirty_rate},
+    {"query-dirty-rate",            false, query_dirty_rate},
     {"migrate-set-capabilities",    false, set_caps     },
     {"migrate-set-parameters",      false, set_params   },
     {"stop",                        false, do_stop      },

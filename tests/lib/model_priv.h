@@ -77,6 +77,8 @@ struct one {
     struct qapi_params params;
     char error[MODEL_TEXT_MAX];
     bool yank; /* the migration's instance is registered */
+    int64_t calc_until_ns; /* calc-dirty-rate: measuring until then; 0 = never asked */
+    uint64_t calc_seconds;
     bool exiting;
     bool exit_by_engine;
     unsigned commands;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "qmp/client.h"
+#include "engine/base/units.h"
 #include "qmp/qapi_json.h"
 
 static struct fixture {
@@ -61,6 +62,10 @@ static const struct {
     {{.command = QAPI_QUERY_CAPS}, "query-migrate-capabilities", NULL},
     {{.command = QAPI_QUERY_PARAMS}, "query-migrate-parameters", NULL},
     {{.command = QAPI_QUERY_YANK}, "query-yank", NULL},
+    {{.command = QAPI_CALC_DIRTY_RATE, .u.calc_seconds = 3},
+     "calc-dirty-rate",
+     "{'calc-time':3,'sample-pages':4096}"},
+    {{.command = QAPI_QUERY_DIRTY_RATE}, "query-dirty-rate", NULL},
     {{.command = QAPI_SET_CAPS,
       .u.caps = {.mask = QAPI_CAP_BIT(EVENTS) | QAPI_CAP_BIT(MULTIFD),
                  .on = QAPI_CAP_BIT(EVENTS) | QAPI_CAP_BIT(XBZRLE)}},
@@ -358,6 +363,21 @@ START_TEST(more_pci_devices_than_fit_are_counted)
 }
 END_TEST
 
+START_TEST(dirty_rate_only_once_it_is_measured)
+{
+    const struct qapi_reply *r = reply(
+        QAPI_QUERY_DIRTY_RATE,
+        "{'return':{'status':'measuring','sample-pages':4096,'mode':'page-sampling',"
+        "'start-time':1,'calc-time':1}}");
+    ck_assert(!r->u.dirty.measured);
+    r = reply(QAPI_QUERY_DIRTY_RATE,
+              "{'return':{'status':'measured','sample-pages':4096,'dirty-rate':65,"
+              "'mode':'page-sampling','start-time':13515,'calc-time':1}}");
+    ck_assert(r->u.dirty.measured);
+    ck_assert_uint_eq(r->u.dirty.bytes_per_s, 65 * QF_MIB);
+}
+END_TEST
+
 START_TEST(yank_instance_of_the_migration)
 {
     ck_assert(!reply(QAPI_QUERY_YANK, "{'return':[{'type':'chardev','id':'m'}]}")
@@ -442,6 +462,7 @@ static Suite *suite(void)
     tcase_add_test(t, plain_facts);
     tcase_add_test(t, pci_devices_behind_bridges_are_sorted_by_address);
     tcase_add_test(t, more_pci_devices_than_fit_are_counted);
+    tcase_add_test(t, dirty_rate_only_once_it_is_measured);
     tcase_add_test(t, yank_instance_of_the_migration);
     tcase_add_test(t, greeting_names_the_version);
     tcase_add_loop_test(t, event_is_read, 0, N_EVENTS);
