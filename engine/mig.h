@@ -153,8 +153,9 @@ struct mig {
     bool incoming_asked;  /* migrate-incoming was sent: this destination cannot be reused */
     bool caps_again; /* the destination cannot do post-copy: its capabilities once more */
     bool incoming_plain;    /* QEMU knows no exit-on-error */
-    bool throttling;        /* the throttle was let loose */
-    bool throttle_stepping; /* ... and has reached throttle.initial */
+    bool throttling;        /* the throttle was let loose ... */
+    bool throttle_stepping; /* ... and has reached the first step, which takes so much: */
+    uint32_t throttle_first_percent;
     bool postcopy_asked;
     bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */
     bool continued;      /* migrate-continue was sent */

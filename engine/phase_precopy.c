@@ -81,24 +81,36 @@ static void set_one(struct mig *m,
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
 }
 
-static void let_throttle_loose(struct mig *m, struct mig_todo *todo)
+/* The first step leads from what the guest loses now to what was decided. QEMU takes
+ * cpu-throttle-initial when nothing is throttled yet, and adds the increment otherwise
+ * (phase_configure.c). */
+static void let_throttle_loose(struct mig *m,
+                               const struct policy_decision *d,
+                               struct mig_todo *todo)
 {
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     struct qapi_params *p = &cmd.u.params;
+    const uint32_t now = m->throttling ? m->side[MIG_SRC].migrate.throttle_percent : 1;
+    const uint32_t first = d->throttle_first_percent;
     p->has = 1U << QAPI_PARAM_CPU_THROTTLE_INITIAL | 1U << QAPI_PARAM_MAX_CPU_THROTTLE;
-    p->value[QAPI_PARAM_CPU_THROTTLE_INITIAL] = m->policy.throttle_initial_percent;
-    p->value[QAPI_PARAM_MAX_CPU_THROTTLE] = m->policy.throttle_max_percent;
+    p->value[QAPI_PARAM_CPU_THROTTLE_INITIAL] = first;
+    p->value[QAPI_PARAM_MAX_CPU_THROTTLE] = d->value;
+    if (m->throttling || first != m->policy.throttle_initial_percent) {
+        p->has |= 1U << QAPI_PARAM_CPU_THROTTLE_INCREMENT;
+        p->value[QAPI_PARAM_CPU_THROTTLE_INCREMENT] = first > now ? first - now : 1;
+    }
     p->has &= m->side[MIG_SRC].params_found.has;
     m->side[MIG_SRC].params_changed |= p->has;
     m->throttling = true;
+    m->throttle_first_percent = first;
+    m->throttle_stepping = false;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
 }
 
-/* The first step has been made: from here on by the policy's increment (phase_configure.c). */
+/* The first step has been made: from here on by the policy's increment. */
 static void follow_throttle(struct mig *m, uint32_t percent, struct mig_todo *todo)
 {
-    if (!m->throttling || m->throttle_stepping ||
-        percent < m->policy.throttle_initial_percent)
+    if (!m->throttling || m->throttle_stepping || percent < m->throttle_first_percent)
         return;
     m->throttle_stepping = true;
     set_one(m, todo, QAPI_PARAM_CPU_THROTTLE_INCREMENT,
@@ -118,7 +130,7 @@ static void carry_out(struct mig *m, const struct policy_decision *d, struct mig
         set_one(m, todo, QAPI_PARAM_MAX_BANDWIDTH, d->value);
         break;
     case POLICY_THROTTLE:
-        let_throttle_loose(m, todo);
+        let_throttle_loose(m, d, todo);
         break;
     case POLICY_POSTCOPY:
         m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);

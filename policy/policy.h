@@ -161,7 +161,7 @@ void policy_run_init(struct policy_run *run);
  *      Nothing once the guest is stopped and on-timeout would only stop or switch it, and
  *      nothing once we stopped it and stop.max guards
  *   4. not one byte moved for progress-timeout: ABORT
- *   5. the steps; none once we have stopped the guest
+ *   5. by pacing: the steps or the forecast; nothing once we have stopped the guest
  *   6. WAIT
  * Pure: same arguments, same answer, on any machine. Cannot fail. */
 void policy_decide(const struct policy *p,

@@ -326,12 +326,14 @@ END_TEST
 START_TEST(due_steps_come_one_a_call_in_order)
 {
     f.p.throttle_allowed = true;
+    f.p.throttle_initial_percent = 30;
     f.p.throttle_max_percent = 70;
     step(at_once, POLICY_THROTTLE);
     step(at_once, POLICY_ABORT);
     decide();
     ck_assert_int_eq(later(10), POLICY_THROTTLE);
     ck_assert_uint_eq(f.out.value, 70);
+    ck_assert_uint_eq(f.out.throttle_first_percent, 30);
     ck_assert_int_eq(later(10), POLICY_ABORT);
 }
 END_TEST
@@ -613,6 +615,18 @@ START_TEST(wake_is_the_next_moment_at_which_time_alone_decides)
 }
 END_TEST
 
+START_TEST(pacing_forecast_takes_no_steps_but_keeps_the_time_limits)
+{
+    f.p.pacing = POLICY_PACING_FORECAST;
+    f.p.timeout_ms = 1000;
+    step(at_once, POLICY_SET_BANDWIDTH);
+    decide();
+    ck_assert_int_eq(later(10), POLICY_WAIT);
+    ck_assert_int_eq(later(990), POLICY_ABORT);
+    ck_assert_str_eq(f.out.rule, "timeout");
+}
+END_TEST
+
 START_TEST(longest_sentence_fits)
 {
     struct policy_trigger all = {.passes = 1,
@@ -671,6 +685,7 @@ int main(void)
     tcase_add_test(rules, stop_after_the_timeout_is_bounded_by_stop_max);
     tcase_add_test(rules, stuck_move_is_given_up);
     tcase_add_test(rules, wake_is_the_next_moment_at_which_time_alone_decides);
+    tcase_add_test(rules, pacing_forecast_takes_no_steps_but_keeps_the_time_limits);
     tcase_add_test(rules, longest_sentence_fits);
     tcase_add_loop_test(rules, action_names_are_those_of_the_interface, 0,
                         POLICY_ABORT + 1);

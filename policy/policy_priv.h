@@ -1,0 +1,81 @@
+/* What the files behind policy_decide share: policy.c (the order of rules), schedule.c (steps),
+ * pace.c and forecast.c (the forecast), say.c (sentences). For them alone. Core. */
+#ifndef QF_POLICY_POLICY_PRIV_H
+#define QF_POLICY_POLICY_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+enum {
+    SAY_WORD = 32 /* one formatted number */
+};
+
+/* What every rule sees. run->trend has taken the sample in already. */
+struct view {
+    const struct policy *p;
+    const struct policy_sample *s;
+    struct policy_run *run;
+    struct policy_decision *out;
+};
+
+/* --- policy.c --- */
+
+/* Fill v->out: the action, its value, the rule that led to it (static text), and after what
+ * v->out->because says already what is done. Remembers a PAUSE. Always true. */
+bool view_decide(const struct view *v,
+                 enum policy_action action,
+                 uint64_t value,
+                 const char *rule);
+
+/* Since `migrate`. */
+uint64_t view_elapsed_ms(const struct policy_sample *s);
+
+/* From then to now; 0 when then is later. */
+uint64_t view_since_ms(int64_t now_ns, int64_t then_ns);
+
+/* The sooner of the two limits on the whole move and its name; 0 = none. */
+uint64_t view_time_limit_ms(const struct policy *p,
+                            const struct policy_sample *s,
+                            const char **rule);
+
+/* --- schedule.c --- */
+
+/* Take the first step that is due and allowed. Returns whether there was one. */
+bool schedule_rule(const struct view *v);
+
+/* --- pace.c, with pacing forecast --- */
+
+/* Take the cheapest action that is certain to be needed now; with s->started false, before memory
+ * moves. Not asked in post-copy, while the guest is stopped by us, nor when a time limit has just
+ * decided. Returns whether it decided, by view_decide; throttle_first_percent is set before that. */
+bool pace_rule(const struct view *v);
+
+/* Fill v->out->forecast, for the move as it goes on after v->out->action. Asked at each new pass
+ * and with every decision but WAIT, whatever the pacing. */
+void forecast_fill(const struct view *v);
+
+/* --- say.c --- */
+
+/* Append to a text of this size; what does not fit is cut. */
+void say_add(char *text, size_t size, const char *more);
+
+/* "60.9 MiB", "2.5 s", into one of the caller's words, which is returned. */
+const char *say_bytes(uint64_t n, char word[SAY_WORD]);
+const char *say_ms(uint64_t n, char word[SAY_WORD]);
+
+/* "pass 4 left 61.2 MiB, no less than 60.9 MiB before" */
+void say_last_pass(const struct policy_trend *t, char *text, size_t size);
+
+/* Append to v->out->because why the trigger holds. */
+void say_trigger(const struct view *v, const struct policy_trigger *t);
+
+/* Append ": downtime limit 100 ms -> 150 ms" or what else v->out->action does. */
+void say_action(const struct view *v);
+
+/* Nothing is due: write how it goes. */
+void say_wait(const struct view *v);
+
+#endif
