@@ -347,6 +347,9 @@ void configure_unwind(struct mig *m)
 
 void phase_configure(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
+    if (ev->kind == MIG_EV_ENTER && m->policy.channels > 0)
+        mig_warn(todo, "the policy asks for %u channels; the memory moves in one stream",
+                 m->policy.channels);
     if (ev->kind == MIG_EV_ENTER)
         recipe_begin(m, configure, sizeof(configure) / sizeof(configure[0]));
     if (ev->kind == MIG_EV_DOWN)
