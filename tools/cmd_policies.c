@@ -21,7 +21,7 @@ static int list(void)
         struct qf_err err;
         if (policy_preset_load(policy_preset_name(i), &p, &err) != 0)
             return tool_fail(&err);
-        (void)printf("%-20s %s%s\n", p.name, p.description, i == 0 ? " (default)" : "");
+        (void)printf("%-25s %s%s\n", p.name, p.description, i == 0 ? " (default)" : "");
     }
     return 0;
 }

@@ -96,7 +96,7 @@ static const struct {
     {"", "x", "unknown option --"},
     {"policy", "nonsense",
      "--policy: nonsense: no such policy; there are minimal-downtime, post-copy, "
-     "stop-and-copy, suspend-if-needed"},
+     "suspend-if-needed, "},
     {"bandwidth", "0",
      "--bandwidth: '0' would move nothing; write a rate, or hypervisor for what QEMU is set "
      "to"},
