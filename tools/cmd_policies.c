@@ -10,7 +10,8 @@
 static const char usage[] =
     "usage: qferry policies [list]\n"
     "       qferry policies show NAME      one built-in policy as JSON\n"
-    "       qferry policies check FILE     the faults of a policy file; exit status 2 if any\n"
+    "       qferry policies check FILE     the faults of a policy file, exit status 2 if any;\n"
+    "                                      warns of what can never happen or has no effect\n"
     "\n"
     "The fields are described in qferry-policy(5).\n";
 
@@ -44,6 +45,12 @@ static int show(const char *name)
     return 0;
 }
 
+static void warn(void *arg, const char *warning)
+{
+    (void)arg;
+    (void)fprintf(stderr, "warning: %s\n", warning);
+}
+
 static int check(const char *path)
 {
     struct policy p;
@@ -53,6 +60,8 @@ static int check(const char *path)
     if (!text)
         return tool_fail(&err);
     const int rc = policy_load(path, text, len, &p, &err);
+    if (rc == 0)
+        (void)policy_check_warnings(path, text, len, warn, NULL);
     free(text);
     if (rc != 0)
         return tool_fail(&err);

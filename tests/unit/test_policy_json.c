@@ -461,6 +461,137 @@ START_TEST(line_is_found)
 }
 END_TEST
 
+/* --- what is warned of, word for word --- */
+
+/* A step each on lines 2, 3, ... */
+#define STEP_LIST(head, all) "{" head "\"steps\": [\n" all "]}"
+#define DO(trigger, action)  "{\"trigger\": {" trigger "}, \"action\": " action "}"
+#define NEXT                 ",\n"
+
+static const struct {
+    const char *text;
+    const char *warnings; /* each ends its line */
+} doubts[] = {
+    {"{}", ""},
+    {STEP_LIST("",
+               DO("\"passes\": 9", "\"abort\"") NEXT DO("\"passes\": 9, \"elapsed\": 60",
+                                                        "{\"set-downtime\": \"90%\"}")),
+     "my.json:3: steps[1]: never taken: steps[0] gives up first\n"},
+    {STEP_LIST("",
+               DO("\"passes\": 12", "{\"set-downtime\": \"90%\"}")
+                   NEXT DO("\"passes\": 9", "\"abort\"")),
+     "my.json:2: steps[0]: never taken: steps[1] gives up first\n"},
+    {STEP_LIST("",
+               DO("\"passes\": 9", "{\"set-downtime\": \"90%\"}")
+                   NEXT DO("\"passes\": 9", "\"abort\"")),
+     ""}, /* the first has its turn before */
+    {STEP_LIST("",
+               DO("\"passes\": 9", "\"abort\"")
+                   NEXT DO("\"stalled-passes\": 12", "{\"set-downtime\": \"90%\"}")),
+     ""},
+    {STEP_LIST("\"schedule\": {\"in-order\": true},",
+               DO("\"passes\": 9", "\"abort\"")
+                   NEXT DO("\"passes\": 1", "{\"set-downtime\": \"90%\"}")),
+     "my.json:3: steps[1]: never taken: steps[0] gives up first\n"},
+    {STEP_LIST("\"stop.allowed\": true,",
+               DO("\"before-start\": true", "\"pause\"")
+                   NEXT DO("\"passes\": 1", "\"abort\"")),
+     "my.json:3: steps[1]: never taken: steps[0] stops the guest first\n"},
+    {STEP_LIST("\"timeout\": \"1min\",",
+               DO("\"elapsed\": \"1min\"", "{\"set-downtime\": 0.4}")),
+     "my.json:2: steps[0]: never taken: the move is given up at the time limit first\n"},
+    {STEP_LIST("\"timeout\": 60, \"stop.allowed\": true, \"on-timeout\": \"stop\",",
+               DO("\"elapsed\": \"1min\"", "{\"set-downtime\": 0.4}")),
+     ""},
+    {STEP_LIST("\"timeout-per-gib\": 60,", DO("\"elapsed-per-gib\": 75", "\"abort\"")),
+     "my.json:2: steps[0]: never taken: the move is given up at the time limit first\n"},
+    {STEP_LIST("", DO("\"timeouts\": 2", "\"abort\"")),
+     "my.json:2: steps[0]: never taken: there is neither timeout nor timeout-per-gib\n"},
+    {STEP_LIST("", DO("\"passes\": 1", "{\"set-downtime\": \"100ms\"}")),
+     "my.json:2: steps[0]: changes nothing: 100 ms is not above downtime.start, which is 100 "
+     "ms\n"},
+    {STEP_LIST("",
+               DO("\"passes\": 1", "{\"set-downtime\": \"80%\"}")
+                   NEXT DO("\"passes\": 2", "{\"set-downtime\": \"300ms\"}")
+                       NEXT DO("\"stalled-passes\": 2", "{\"set-downtime\": \"200ms\"}")),
+     "my.json:3: steps[1]: changes nothing: 300 ms is not above the 400 ms that steps[0] sets "
+     "before\n"},
+    {STEP_LIST("\"downtime.start\": \"500ms\",",
+               DO("\"remaining-rises\": 6", "{\"set-downtime\": \"x2\"}")),
+     "my.json:2: steps[0]: changes nothing: 500 ms is not above downtime.start, which is 500 "
+     "ms\n"},
+    {STEP_LIST("\"postcopy.allowed\": true,",
+               DO("\"passes\": 3", "\"postcopy\"")
+                   NEXT DO("\"passes\": 3", "\"postcopy\"")),
+     "my.json:3: steps[1]: the same as steps[0], which is taken before\n"},
+    {STEP_LIST("\"stop.allowed\": true,",
+               DO("\"implied-downtime-below\": \"8s\"", "\"pause\"")),
+     "my.json:2: steps[0]: may stop the guest for nothing: for what takes 8.0 s, and stop.max "
+     "gives up after 5.0 s\n"},
+    {STEP_LIST("\"stop.allowed\": true,",
+               DO("\"implied-downtime-below\": \"80ms\"", "\"pause\"")),
+     "my.json:2: steps[0]: never needed: what takes less than 80 ms fits into downtime.start, "
+     "100 ms\n"},
+    {STEP_LIST("\"bandwidth\": \"100MiB\",",
+               DO("\"passes\": 1", "{\"set-bandwidth\": \"1GiB\"}")),
+     "my.json:2: steps[0]: allows more than bandwidth, which is 100.0 MiB/s\n"},
+    {STEP_LIST("\"throttle\": {\"allowed\": true, \"from-start\": true},",
+               DO("\"passes\": 1", "\"throttle\"")),
+     "my.json:2: steps[0]: changes nothing: throttle.from-start is true\n"},
+    {"{\"pacing\": \"schedule\",\n\"throttle\": {\"allowed\": true}}",
+     "my.json:2: throttle.allowed: true, but no step throttles; add one, or set "
+     "throttle.from-start\n"},
+    {"{\"throttle\": {\"allowed\": true}}", ""},
+    {"{\"stop\": {\"allowed\": true,\n\"max\": \"300ms\"}}",
+     "my.json:2: stop.max: 300 ms is less than downtime.max, 500 ms, which the guest may be "
+     "stopped for anyway\n"},
+    {"{\"on-timeout\": \"force-complete\"}",
+     "my.json:1: on-timeout: never happens: there is neither timeout nor timeout-per-gib; set "
+     "one of them\n"},
+    {"{\"timeout\": \"1min\",\n\"finish-within\": \"90s\"}",
+     "my.json:2: finish-within: 90.0 s, but the move is given up at timeout, 60.0 s\n"},
+    {"{\"schedule\": {\"every\": \"1s\",\n\"near-end\": \"2s\", \"in-order\": true}}",
+     "my.json:1: schedule.every: has no effect: pacing is forecast\n"
+     "my.json:2: schedule.in-order: has no effect: pacing is forecast\n"
+     "my.json:2: schedule.near-end: has no effect: it is not below schedule.every\n"},
+    {"{\"timeout\": \"soon\"}", ""}, /* a fault is no warning */
+};
+enum { N_DOUBTS = sizeof(doubts) / sizeof(doubts[0]) };
+
+static void collect(void *arg, const char *warning)
+{
+    char *all = arg;
+    const size_t n = strlen(all);
+    (void)snprintf(all + n, 1024 - n, "%s\n", warning);
+}
+
+START_TEST(doubtful_policy_is_warned_of)
+{
+    char all[1024] = "";
+    const char *text = doubts[_i].text;
+    size_t lines = 0;
+    const size_t n = policy_check_warnings("my.json", text, strlen(text), collect, all);
+    ck_assert_str_eq(all, doubts[_i].warnings);
+    for (const char *p = all; *p; p++)
+        lines += *p == '\n';
+    ck_assert_uint_eq(n, lines);
+}
+END_TEST
+
+/* libvirt's timeout is for its user to give. */
+START_TEST(built_in_policy_is_not_doubtful)
+{
+    char all[1024] = "";
+    const char *name = policy_preset_name((size_t)_i);
+    const char *text = policy_preset_text((size_t)_i);
+    (void)policy_check_warnings(name, text, strlen(text), collect, all);
+    ck_assert_str_eq(all, strcmp(name, "libvirt") == 0
+                              ? "libvirt:11: on-timeout: never happens: there is neither "
+                                "timeout nor timeout-per-gib; set one of them\n"
+                              : "");
+}
+END_TEST
+
 /* --- single fields --- */
 
 static const struct {
@@ -704,6 +835,11 @@ int main(void)
     tcase_add_test(refused, quoted_value_is_cut_between_characters);
     tcase_add_loop_test(refused, line_is_found, 0, 16);
     suite_add_tcase(suite, refused);
+    TCase *warned = tcase_create("warned");
+    tcase_add_loop_test(warned, doubtful_policy_is_warned_of, 0, N_DOUBTS);
+    tcase_add_loop_test(warned, built_in_policy_is_not_doubtful, 0,
+                        (int)policy_preset_count());
+    suite_add_tcase(suite, warned);
     TCase *set = tcase_create("set");
     tcase_add_checked_fixture(set, setup, NULL);
     tcase_add_loop_test(set, set_takes_one_field_or_names_it, 0, N_SETS);
