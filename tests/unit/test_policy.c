@@ -1,5 +1,5 @@
-/* What is decided: whole moves of modelled guests under the built-in policies, and each rule by
- * itself. */
+/* What is decided: whole moves of modelled guests under schedules, each rule by itself,
+ * and the rules of other systems. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +40,21 @@ static void load(const char *preset)
 {
     struct qf_err err;
     ck_assert_msg(policy_preset_load(preset, &f.p, &err) == 0, "%s", err.text);
+}
+
+/* A policy with steps that the built-in ones need not have; they are kept beside the tests. */
+static void load_schedule(const char *name)
+{
+    static char text[8192];
+    char path[256];
+    struct qf_err err;
+    (void)snprintf(path, sizeof(path), "%s/tests/unit/schedules/%s.json", QFERRY_SOURCE_DIR,
+                   name);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    const size_t n = fread(text, 1, sizeof(text), file);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_msg(policy_load(path, text, n, &f.p, &err) == 0, "%s", err.text);
 }
 
 static void trace(const char *text)
@@ -148,11 +163,11 @@ static const struct {
 };
 enum { N_MOVES = sizeof(moves) / sizeof(moves[0]) };
 
-START_TEST(built_in_policy_ends_every_move)
+START_TEST(schedule_ends_every_move)
 {
     const size_t i = (size_t)_i / 2;
     struct model m = moves[i].guest(_i % 2 == 1);
-    load(moves[i].policy);
+    load_schedule(moves[i].policy);
     move(&m, moves[i].postcopy_works);
     ck_assert_str_eq(f.trace, moves[i].trace);
     ck_assert_uint_le(m.t_ms, moves[i].most_s * 1000 + 1000);
@@ -162,7 +177,7 @@ END_TEST
 START_TEST(replayed_samples_give_the_same_decisions)
 {
     struct model m = never_converges(true);
-    load("suspend-if-needed");
+    load_schedule("suspend-if-needed");
     move(&m, true);
     policy_run_init(&f.run);
     for (size_t i = 0; i < f.n; i++) {
@@ -180,7 +195,7 @@ START_TEST(too_large_for_the_stop_is_given_up_not_stopped)
 {
     struct model m = never_converges(false);
     m.working_set = 300 * QF_MIB; /* 7.5 s at 40 MiB/s */
-    load("suspend-if-needed");
+    load_schedule("suspend-if-needed");
     move(&m, true);
     ck_assert_str_eq(f.trace, RAMP " set-downtime=400 set-downtime=500 throttle=80 abort");
 }
@@ -189,7 +204,7 @@ END_TEST
 START_TEST(never_converging_guest_ends_within_13_passes)
 {
     struct model m = never_converges(_i == 1);
-    load("minimal-downtime");
+    load_schedule("minimal-downtime");
     move(&m, true);
     ck_assert_uint_le(policy_trend_complete(&f.run.trend), 13);
 }
@@ -265,7 +280,7 @@ static const struct policy_trigger at_once = {.elapsed_ms = 1};
 
 START_TEST(sentence_has_the_numbers)
 {
-    load("minimal-downtime");
+    load_schedule("minimal-downtime");
     decide();
     pass(61);
     ck_assert_int_eq(pass(62), POLICY_SET_DOWNTIME);
@@ -1137,7 +1152,7 @@ int main(void)
     Suite *suite = suite_create("policy");
     TCase *whole = tcase_create("moves");
     tcase_add_checked_fixture(whole, setup, NULL);
-    tcase_add_loop_test(whole, built_in_policy_ends_every_move, 0, 2 * N_MOVES);
+    tcase_add_loop_test(whole, schedule_ends_every_move, 0, 2 * N_MOVES);
     tcase_add_test(whole, replayed_samples_give_the_same_decisions);
     tcase_add_test(whole, too_large_for_the_stop_is_given_up_not_stopped);
     tcase_add_loop_test(whole, never_converging_guest_ends_within_13_passes, 0, 2);
