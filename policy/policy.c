@@ -200,6 +200,7 @@ static int64_t next_wake_ns(const struct view *v)
     int64_t wake_ns = INT64_MAX;
     if (!s->started || s->postcopy)
         return wake_ns;
+    sooner(&wake_ns, s->t_ns, v->out->wake_ns);
     const int64_t start_ns = s->t_ns - s->elapsed_ns;
     const char *rule = NULL;
     const uint64_t limit_ms = view_time_limit_ms(v->p, s, &rule);
@@ -248,7 +249,8 @@ void policy_decide(const struct policy *p,
                    struct policy_decision *out)
 {
     const struct view v = {.p = p, .s = s, .run = run, .out = out};
-    *out = (struct policy_decision){.action = POLICY_WAIT, .rule = "none"};
+    *out = (struct policy_decision){
+        .action = POLICY_WAIT, .rule = "none", .wake_ns = INT64_MAX};
     out->new_pass = policy_trend_feed(&run->trend, s);
     watch_stop(run, s);
     const bool over = s->postcopy;
@@ -257,7 +259,7 @@ void policy_decide(const struct policy *p,
         !over && ((s->started &&
                    (stop_rule(&v) || (looks && (timeout_rule(&v) || progress_rule(&v))))) ||
                   (looks && pacing_rule(&v)));
-    if (!decided)
+    if (!decided && out->because[0] == '\0')
         say_wait(&v);
     if (out->new_pass || out->action != POLICY_WAIT)
         forecast_fill(&v);

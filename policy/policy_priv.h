@@ -73,7 +73,8 @@ void schedule_wake(const struct view *v, int64_t *wake_ns);
 
 /* Take the cheapest action that is certain to be needed now; with s->started false, before memory
  * moves. Not asked in post-copy, while the guest is stopped by us, nor when a time limit has just
- * decided. Returns whether it decided, by view_decide; throttle_first_percent is set before that. */
+ * decided. Returns whether it decided, by view_decide; throttle_first_percent is set before that.
+ * May set v->out->wake_ns, and where it did not decide, write why it waits into v->out->because. */
 bool pace_rule(const struct view *v);
 
 /* Fill v->out->forecast, for the move as it goes on after v->out->action. Asked at each new pass
