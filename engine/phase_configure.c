@@ -155,19 +155,25 @@ static void want_param(const struct mig_side *s,
 }
 
 /* Auto-converge is a capability and cannot be turned on once the migration runs, so it is on from
- * the start where the policy allows it, held at one percent, and let loose by the decision to
- * throttle: from one percent the first step then leads to throttle.initial, and phase_precopy.c
- * sets the policy's own increment once that is reached (1.1; 1.2: max-cpu-throttle is not below cpu-throttle-initial). */
+ * the start where the policy allows it. A policy may leave the pace to QEMU from there; otherwise
+ * it is held at one percent and let loose by the decision to throttle: from one percent the first
+ * step then leads to throttle.initial, and phase_precopy.c sets the policy's own increment once
+ * that is reached (1.1; 1.2: max-cpu-throttle is not below cpu-throttle-initial). */
 static void want_throttle(const struct mig *m,
                           const struct mig_side *s,
                           struct qapi_params *p)
 {
-    if (!m->policy.throttle_allowed)
+    const struct policy *policy = &m->policy;
+    if (!policy->throttle_allowed)
         return;
-    const uint64_t initial = m->policy.throttle_initial_percent;
-    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INITIAL, 1);
-    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INCREMENT, initial > 1 ? initial - 1 : 1);
-    want_param(s, p, QAPI_PARAM_MAX_CPU_THROTTLE, 1);
+    const bool held = !policy_throttles_from_start(policy);
+    const uint64_t initial = policy->throttle_initial_percent;
+    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INITIAL, held ? 1 : initial);
+    want_param(s, p, QAPI_PARAM_CPU_THROTTLE_INCREMENT,
+               !held         ? policy->throttle_increment_percent
+               : initial > 1 ? initial - 1
+                             : 1);
+    want_param(s, p, QAPI_PARAM_MAX_CPU_THROTTLE, held ? 1 : policy->throttle_max_percent);
 }
 
 static uint64_t wanted_bandwidth(const struct mig *m)
@@ -352,6 +358,9 @@ void configure_unwind(struct mig *m)
 
 void phase_configure(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
+    if (ev->kind == MIG_EV_ENTER && m->policy.channels > 0)
+        mig_warn(todo, "the policy asks for %u channels; the memory moves in one stream",
+                 m->policy.channels);
     if (ev->kind == MIG_EV_ENTER)
         recipe_begin(m, configure, sizeof(configure) / sizeof(configure[0]));
     if (ev->kind == MIG_EV_DOWN)

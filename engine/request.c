@@ -221,6 +221,12 @@ int request_finish(struct request *r, struct qf_err *err)
     for (unsigned i = 0; i < r->n_sets; i++)
         if (apply_set(r, r->sets[i].option, r->sets[i].value, err) != 0)
             return -(int)QF_E_USAGE;
+    if (r->policy.encrypt == POLICY_ENCRYPT_REQUIRED)
+        return qf_fail(err, QF_E_USAGE,
+                       "policy %s: encrypt is required, and this qferry cannot encrypt the "
+                       "guest's memory; choose another policy, or --set encrypt=allowed if "
+                       "the network may be trusted",
+                       r->policy.name);
     if (r->has_address)
         return 0;
     /* Where the destination's monitor is, its memory can go, too. */

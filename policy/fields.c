@@ -20,6 +20,7 @@ const struct field fields[] = {
     {"throttle.initial",    FIELD_PERCENT,    offsetof(struct policy, throttle_initial_percent)},
     {"throttle.increment",  FIELD_PERCENT,    offsetof(struct policy, throttle_increment_percent)},
     {"throttle.max",        FIELD_PERCENT,    offsetof(struct policy, throttle_max_percent)},
+    {"throttle.from-start", FIELD_BOOLEAN,    offsetof(struct policy, throttle_from_start)},
     {"postcopy.allowed",    FIELD_BOOLEAN,    offsetof(struct policy, postcopy_allowed)},
     {"postcopy.bandwidth",  FIELD_RATE,       offsetof(struct policy, postcopy_bandwidth_bytes_per_s)},
     {"stop.allowed",        FIELD_BOOLEAN,    offsetof(struct policy, stop_allowed)},
@@ -31,6 +32,13 @@ const struct field fields[] = {
     {"channels",            FIELD_CHANNELS,   offsetof(struct policy, channels)},
     {"bandwidth",           FIELD_RATE,       offsetof(struct policy, bandwidth_bytes_per_s)},
     {"encrypt",             FIELD_ENCRYPT,    offsetof(struct policy, encrypt)},
+    {"size.unit",           FIELD_SIZE_UNIT,  offsetof(struct policy, size_unit)},
+    {"size.round",          FIELD_SIZE_ROUND, offsetof(struct policy, size_round)},
+    {"size.least",          FIELD_UNITS,      offsetof(struct policy, size_least)},
+    {"schedule.every",      FIELD_DURATION,   offsetof(struct policy, every_ms)},
+    {"schedule.near-end",   FIELD_DURATION,   offsetof(struct policy, near_end_ms)},
+    {"schedule.in-order",   FIELD_BOOLEAN,    offsetof(struct policy, in_order)},
+    {"schedule.progress",   FIELD_PROGRESS,   offsetof(struct policy, progress)},
     {"finish-within",       FIELD_DURATION,   offsetof(struct policy, finish_within_ms)},
     {"slowdown-max",        FIELD_GOAL_PERCENT, offsetof(struct policy, slowdown_max_percent)},
 };
@@ -38,13 +46,17 @@ const struct field fields[] = {
 const size_t fields_count = sizeof(fields) / sizeof(fields[0]);
 _Static_assert(sizeof(fields) / sizeof(fields[0]) <= FIELDS_MAX, "a bit for each field");
 
-static const char *const others[] = {"steps",    "selectors", "downtime",
-                                     "throttle", "postcopy",  "stop"};
+static const char *const others[] = {"steps", "selectors", "downtime", "throttle",
+                                     "postcopy", "stop", "size", "schedule"};
 enum { N_OTHERS = sizeof(others) / sizeof(others[0]) };
 
-static const char *const on_timeout_names[] = {"abort", "postcopy", "stop", NULL};
+static const char *const on_timeout_names[] = {"abort", "postcopy", "stop",
+                                               "force-complete", NULL};
 static const char *const pacing_names[] = {"schedule", "forecast", NULL};
 static const char *const encrypt_names[] = {"allowed", "required", "forbidden", NULL};
+static const char *const size_unit_names[] = {"GiB", "GB", NULL};
+static const char *const size_round_names[] = {"up", "down", NULL};
+static const char *const progress_names[] = {"bytes", "remaining", NULL};
 
 const struct field *field_find(const char *name)
 {
@@ -54,13 +66,13 @@ const struct field *field_find(const char *name)
     return NULL;
 }
 
-bool field_is_group(const char *name)
+const char *field_of_group(const char *name)
 {
     const size_t n = strlen(name);
     for (size_t i = 0; i < fields_count; i++)
         if (strncmp(fields[i].name, name, n) == 0 && fields[i].name[n] == '.')
-            return true;
-    return false;
+            return fields[i].name + n + 1;
+    return NULL;
 }
 
 int field_unknown(const struct fault_source *src, const char *name)
@@ -212,6 +224,18 @@ static int percent(const struct fault_source *src,
     return 0;
 }
 
+static int units(const struct fault_source *src,
+                 const char *name,
+                 const json_t *value,
+                 uint32_t *out)
+{
+    char word[FAULT_WORD_SIZE];
+    if (!whole(value, false, 0, 1000000, out))
+        return fault_report(src, name, "%s is not a number of GiB or GB, or 0",
+                            fault_show(value, word));
+    return 0;
+}
+
 static int channels(const struct fault_source *src,
                     const char *name,
                     const json_t *value,
@@ -323,6 +347,23 @@ int field_put(const struct fault_source *src,
         if (rc == 0)
             p->encrypt = (enum policy_encrypt)word;
         return rc;
+    case FIELD_SIZE_UNIT:
+        rc = word_of(src, f->name, value, size_unit_names, &word);
+        if (rc == 0)
+            p->size_unit = (enum policy_size_unit)word;
+        return rc;
+    case FIELD_SIZE_ROUND:
+        rc = word_of(src, f->name, value, size_round_names, &word);
+        if (rc == 0)
+            p->size_round = (enum policy_size_round)word;
+        return rc;
+    case FIELD_PROGRESS:
+        rc = word_of(src, f->name, value, progress_names, &word);
+        if (rc == 0)
+            p->progress = (enum policy_progress)word;
+        return rc;
+    case FIELD_UNITS:
+        return units(src, f->name, value, at);
     case FIELD_GOAL_PERCENT:
         return percent(src, f->name, value, 0, at);
     }
@@ -370,6 +411,7 @@ json_t *field_dump(const struct field *f, const struct policy *p)
         return field_dump_duration(*(const uint64_t *)at);
     case FIELD_PERCENT:
     case FIELD_CHANNELS:
+    case FIELD_UNITS:
     case FIELD_GOAL_PERCENT:
         return json_integer(*(const uint32_t *)at);
     case FIELD_BOOLEAN:
@@ -380,6 +422,12 @@ json_t *field_dump(const struct field *f, const struct policy *p)
         return json_string(on_timeout_names[p->on_timeout]);
     case FIELD_ENCRYPT:
         return json_string(encrypt_names[p->encrypt]);
+    case FIELD_PROGRESS:
+        return json_string(progress_names[p->progress]);
+    case FIELD_SIZE_ROUND:
+        return json_string(size_round_names[p->size_round]);
+    case FIELD_SIZE_UNIT:
+        return json_string(size_unit_names[p->size_unit]);
     }
     return NULL;
 }

@@ -22,7 +22,11 @@ enum field_kind {
     FIELD_ON_TIMEOUT,
     FIELD_CHANNELS,
     FIELD_ENCRYPT,
-    FIELD_GOAL_PERCENT /* as FIELD_PERCENT, or 0 = none */
+    FIELD_GOAL_PERCENT, /* as FIELD_PERCENT, or 0 = none */
+    FIELD_SIZE_UNIT,
+    FIELD_SIZE_ROUND,
+    FIELD_UNITS,
+    FIELD_PROGRESS
 };
 
 struct field {
@@ -31,7 +35,7 @@ struct field {
     size_t offset; /* in struct policy */
 };
 
-enum { FIELDS_MAX = 32 }; /* a bit each while a file is read */
+enum { FIELDS_MAX = 64 }; /* a bit each while a file is read */
 
 /* In the order of qferry-policy(5); members of one group stand together. */
 extern const struct field fields[];
@@ -40,8 +44,9 @@ extern const size_t fields_count;
 /* By full name; NULL when there is none. */
 const struct field *field_find(const char *name);
 
-/* Is this the name of a group of fields ("downtime")? */
-bool field_is_group(const char *name);
+/* Is this the name of a group of fields ("downtime")? The first member's name without the group,
+ * or NULL. */
+const char *field_of_group(const char *name);
 
 /* Report that there is no such field, with the nearest name or the names of its group. */
 int field_unknown(const struct fault_source *src, const char *name);

@@ -38,12 +38,12 @@ const char *policy_action_name(enum policy_action action)
     return "unknown";
 }
 
-/* --- time --- */
-
-static int64_t add_ns(int64_t a, int64_t b)
+bool policy_throttles_from_start(const struct policy *p)
 {
-    return b > 0 && a > INT64_MAX - b ? INT64_MAX : a + b;
+    return p->throttle_allowed && p->throttle_from_start;
 }
+
+/* --- time --- */
 
 uint64_t view_elapsed_ms(const struct policy_sample *s)
 {
@@ -55,12 +55,24 @@ uint64_t view_since_ms(int64_t now_ns, int64_t then_ns)
     return now_ns > then_ns ? (uint64_t)((now_ns - then_ns) / QF_NS_PER_MS) : 0;
 }
 
+uint64_t view_by_size_ms(const struct policy *p,
+                         const struct policy_sample *s,
+                         uint64_t per_unit_ms)
+{
+    const uint64_t unit = p->size_unit == POLICY_SIZE_GB ? 1000000000 : QF_GIB;
+    const bool begun = p->size_round == POLICY_SIZE_UP && s->total_bytes % unit > 0;
+    uint64_t units = s->total_bytes / unit + (begun ? 1 : 0);
+    if (units < p->size_least)
+        units = p->size_least;
+    return qf_mul_sat(per_unit_ms, units);
+}
+
 uint64_t view_time_limit_ms(const struct policy *p,
                             const struct policy_sample *s,
                             const char **rule)
 {
-    const uint64_t gib = s->total_bytes / QF_GIB + (s->total_bytes % QF_GIB ? 1 : 0);
-    const uint64_t by_size = qf_mul_sat(p->timeout_per_gib_ms, gib);
+    const uint64_t by_size =
+        s->total_bytes > 0 ? view_by_size_ms(p, s, p->timeout_per_gib_ms) : 0;
     const bool sized = by_size > 0 && (p->timeout_ms == 0 || by_size < p->timeout_ms);
     *rule = sized ? "timeout-per-gib" : "timeout";
     return sized ? by_size : p->timeout_ms;
@@ -122,6 +134,14 @@ static enum policy_action on_timeout(const struct view *v)
         if (v->s->guest_stopped || v->run->paused)
             return POLICY_WAIT;
         return v->p->stop_allowed && !v->run->pause_refused ? POLICY_PAUSE : POLICY_ABORT;
+    case POLICY_ON_TIMEOUT_FORCE_COMPLETE:
+        if (!v->p->postcopy_allowed && !v->p->stop_allowed)
+            return POLICY_ABORT;
+        if (v->s->guest_stopped || v->run->paused)
+            return POLICY_WAIT;
+        if (v->p->postcopy_allowed && !v->run->postcopy_refused)
+            return POLICY_POSTCOPY;
+        return v->p->stop_allowed && !v->run->pause_refused ? POLICY_PAUSE : POLICY_ABORT;
     }
     return POLICY_ABORT;
 }
@@ -145,27 +165,33 @@ static bool timeout_rule(const struct view *v)
     return view_decide(v, action, 0, rule);
 }
 
+/* When there was progress last, as the policy understands it. */
+static int64_t progress_t_ns(const struct view *v)
+{
+    return v->p->progress == POLICY_PROGRESS_REMAINING ? v->run->look.fell_t_ns
+                                                       : v->run->trend.moved_t_ns;
+}
+
 static bool progress_rule(const struct view *v)
 {
     const uint64_t limit_ms = v->p->progress_timeout_ms;
-    const uint64_t still_ms = view_since_ms(v->s->t_ns, v->run->trend.moved_t_ns);
+    const uint64_t still_ms = view_since_ms(v->s->t_ns, progress_t_ns(v));
     if (limit_ms == 0 || still_ms < limit_ms)
         return false;
     char a[SAY_WORD];
     char b[SAY_WORD];
-    (void)snprintf(v->out->because, sizeof(v->out->because),
-                   "not one byte moved for %s, %s left", say_ms(still_ms, a),
-                   say_bytes(v->s->remaining_bytes, b));
+    if (v->p->progress == POLICY_PROGRESS_REMAINING)
+        (void)snprintf(v->out->because, sizeof(v->out->because),
+                       "for %s no look saw less left than the one before, %s left",
+                       say_ms(still_ms, a), say_bytes(v->s->remaining_bytes, b));
+    else
+        (void)snprintf(v->out->because, sizeof(v->out->because),
+                       "not one byte moved for %s, %s left", say_ms(still_ms, a),
+                       say_bytes(v->s->remaining_bytes, b));
     return view_decide(v, POLICY_ABORT, 0, "progress-timeout");
 }
 
 /* --- when to look again --- */
-
-static void sooner(int64_t *wake_ns, int64_t now_ns, int64_t then_ns)
-{
-    if (then_ns > now_ns && then_ns < *wake_ns)
-        *wake_ns = then_ns;
-}
 
 /* The next moment at which a rule could apply although no sample shows anything new. What is
  * due already waits for something else than time. */
@@ -175,22 +201,24 @@ static int64_t next_wake_ns(const struct view *v)
     int64_t wake_ns = INT64_MAX;
     if (!s->started || s->postcopy)
         return wake_ns;
+    sooner(&wake_ns, s->t_ns, v->out->wake_ns);
     const int64_t start_ns = s->t_ns - s->elapsed_ns;
     const char *rule = NULL;
     const uint64_t limit_ms = view_time_limit_ms(v->p, s, &rule);
     if (stop_is_guarded(v))
         sooner(&wake_ns, s->t_ns,
                add_ns(v->run->paused_t_ns, qf_ms_to_ns(v->p->stop_max_ms)));
-    else if (limit_ms > 0 && !v->run->timeout_used)
+    if (v->p->pacing == POLICY_PACING_SCHEDULE && v->p->every_ms > 0) {
+        sooner(&wake_ns, s->t_ns, v->run->look.next_ns);
+        return wake_ns;
+    }
+    if (!stop_is_guarded(v) && limit_ms > 0 && !v->run->timeout_used)
         sooner(&wake_ns, s->t_ns, add_ns(start_ns, qf_ms_to_ns(limit_ms)));
     if (v->p->progress_timeout_ms > 0)
         sooner(&wake_ns, s->t_ns,
-               add_ns(v->run->trend.moved_t_ns, qf_ms_to_ns(v->p->progress_timeout_ms)));
-    for (uint32_t i = 0; i < v->p->n_steps && i < POLICY_STEPS_MAX && !v->run->paused; i++)
-        if (!(v->run->steps_done & (UINT32_C(1) << i)) &&
-            v->p->steps[i].trigger.elapsed_ms > 0)
-            sooner(&wake_ns, s->t_ns,
-                   add_ns(start_ns, qf_ms_to_ns(v->p->steps[i].trigger.elapsed_ms)));
+               add_ns(progress_t_ns(v), qf_ms_to_ns(v->p->progress_timeout_ms)));
+    if (v->p->pacing == POLICY_PACING_SCHEDULE)
+        schedule_wake(v, &wake_ns);
     return wake_ns;
 }
 
@@ -211,7 +239,7 @@ static bool pacing_rule(const struct view *v)
     case POLICY_PACING_SCHEDULE:
         return schedule_rule(v);
     case POLICY_PACING_FORECAST:
-        return pace_rule(v);
+        return !v->run->paused && pace_rule(v);
     }
     return false;
 }
@@ -222,16 +250,18 @@ void policy_decide(const struct policy *p,
                    struct policy_decision *out)
 {
     const struct view v = {.p = p, .s = s, .run = run, .out = out};
-    *out = (struct policy_decision){.action = POLICY_WAIT, .rule = "none"};
+    *out = (struct policy_decision){
+        .action = POLICY_WAIT, .rule = "none", .wake_ns = INT64_MAX};
     out->new_pass = policy_trend_feed(&run->trend, s);
     policy_curve_feed(&run->curve, &run->trend, out->new_pass);
     watch_stop(run, s);
     const bool over = s->postcopy;
+    const bool looks = !over && schedule_looks(&v);
     const bool decided =
-        !over &&
-        ((s->started && (stop_rule(&v) || timeout_rule(&v) || progress_rule(&v))) ||
-         (!run->paused && pacing_rule(&v)));
-    if (!decided)
+        !over && ((s->started &&
+                   (stop_rule(&v) || (looks && (timeout_rule(&v) || progress_rule(&v))))) ||
+                  (looks && pacing_rule(&v)));
+    if (!decided && out->because[0] == '\0')
         say_wait(&v);
     if (out->new_pass || out->action != POLICY_WAIT)
         forecast_fill(&v);

@@ -73,6 +73,10 @@ static int check_pacing(const struct fault_source *src, const struct policy *p)
             src, goal,
             "a goal, but pacing is schedule, whose steps do not look at it; "
             "drop the steps and write pacing \"forecast\", or drop the goal");
+    if (p->pacing == POLICY_PACING_FORECAST && p->throttle_from_start)
+        return fault_report(src, "throttle.from-start",
+                            "true, but pacing is forecast, which decides itself when to "
+                            "throttle; drop it or write pacing \"schedule\"");
     if (p->slowdown_max_percent > 0 && !p->throttle_allowed)
         return fault_report(
             src, "slowdown-max",
@@ -131,9 +135,9 @@ static int check(const struct fault_source *src, const struct policy *p, bool st
     return rc;
 }
 
-static uint32_t field_bit(const struct field *f)
+static uint64_t field_bit(const struct field *f)
 {
-    return UINT32_C(1) << (f - fields);
+    return UINT64_C(1) << (f - fields);
 }
 
 /* One member whose full name is `name`. seen: a bit for each field, since a file may give one
@@ -142,7 +146,7 @@ static int load_member(const struct fault_source *src,
                        const char *name,
                        const json_t *value,
                        struct policy *p,
-                       uint32_t *seen)
+                       uint64_t *seen)
 {
     const struct field *f = field_find(name);
     if (!f)
@@ -157,7 +161,7 @@ static int load_group(const struct fault_source *src,
                       const char *group,
                       const json_t *value,
                       struct policy *p,
-                      uint32_t *seen)
+                      uint64_t *seen)
 {
     char word[FAULT_WORD_SIZE];
     char name[FAULT_NAME_SIZE];
@@ -165,8 +169,7 @@ static int load_group(const struct fault_source *src,
     json_t *item;
     if (!json_is_object(value))
         return fault_report(src, group, "%s is not a group of fields; write {\"%s\": ...}",
-                            fault_show(value, word),
-                            strcmp(group, "downtime") == 0 ? "max" : "allowed");
+                            fault_show(value, word), field_of_group(group));
     json_object_foreach ((json_t *)value, key, item) {
         const int rc = load_member(src, fault_join(group, key, name), item, p, seen);
         if (rc != 0)
@@ -198,7 +201,7 @@ static int load_root(const struct fault_source *src,
     char word[FAULT_WORD_SIZE];
     const char *key;
     json_t *item;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     if (!json_is_object(root))
         return fault_report(src, "", "%s is not a policy; write an object in braces",
                             fault_show(root, word));
@@ -208,7 +211,7 @@ static int load_root(const struct fault_source *src,
             rc = steps_load(src, item, p);
         else if (strcmp(key, "selectors") == 0)
             rc = selectors_load(src, item, NULL); /* whom it is for is select.h's matter */
-        else if (field_is_group(key))
+        else if (field_of_group(key))
             rc = load_group(src, key, item, p, &seen);
         else
             rc = load_member(src, key, item, p, &seen);
@@ -324,9 +327,9 @@ int policy_set(struct policy *p, const char *assignment, struct qf_err *err)
                             "cannot be set: it says whom a policy file is for; write a "
                             "policy file");
     const struct field *f = field_find(name);
-    if (!f && field_is_group(name))
+    if (!f && field_of_group(name))
         return fault_report(&src, name, "a group; set one of its fields, such as %s.%s",
-                            name, strcmp(name, "downtime") == 0 ? "max" : "allowed");
+                            name, field_of_group(name));
     if (!f)
         return field_unknown(&src, name);
     json_t *value = json_string(equals + 1); /* new */

@@ -22,6 +22,15 @@ enum {
 int policy_load(
     const char *origin, const char *text, size_t len, struct policy *p, struct qf_err *err);
 
+/* What a policy that loads has in it that cannot be meant: rules that can never fire, values that
+ * change nothing. Calls warn for each, `my.json:12: steps[3]: ...`, lent for the call; the number of
+ * them is returned, 0 also for a text that does not load. */
+size_t policy_check_warnings(const char *origin,
+                             const char *text,
+                             size_t len,
+                             void (*warn)(void *arg, const char *warning),
+                             void *arg);
+
 /* Read back what policy_dump has written: as policy_load, but a policy whose fields were overridden
  * may have steps that it does not allow; they are passed over. */
 int policy_restore(

@@ -21,6 +21,18 @@ struct view {
     struct policy_decision *out;
 };
 
+static inline int64_t add_ns(int64_t a, int64_t b)
+{
+    return b > 0 && a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+/* Pull *wake_ns forward to then_ns, if that is still to come. */
+static inline void sooner(int64_t *wake_ns, int64_t now_ns, int64_t then_ns)
+{
+    if (then_ns > now_ns && then_ns < *wake_ns)
+        *wake_ns = then_ns;
+}
+
 /* --- policy.c --- */
 
 /* Fill v->out: the action, its value, the rule that led to it (static text), and after what
@@ -36,6 +48,11 @@ uint64_t view_elapsed_ms(const struct policy_sample *s);
 /* From then to now; 0 when then is later. */
 uint64_t view_since_ms(int64_t now_ns, int64_t then_ns);
 
+/* So much for each unit of the guest's memory, counted as the policy's `size` says. */
+uint64_t view_by_size_ms(const struct policy *p,
+                         const struct policy_sample *s,
+                         uint64_t per_unit_ms);
+
 /* The sooner of the two limits on the whole move and its name; 0 = none. */
 uint64_t view_time_limit_ms(const struct policy *p,
                             const struct policy_sample *s,
@@ -43,14 +60,21 @@ uint64_t view_time_limit_ms(const struct policy *p,
 
 /* --- schedule.c --- */
 
+/* Is this a moment at which the policy looks? Then remembers what is to be seen. */
+bool schedule_looks(const struct view *v);
+
 /* Take the first step that is due and allowed. Returns whether there was one. */
 bool schedule_rule(const struct view *v);
+
+/* Pull *wake_ns forward to when a step may become due by time alone. */
+void schedule_wake(const struct view *v, int64_t *wake_ns);
 
 /* --- pace.c, with pacing forecast --- */
 
 /* Take the cheapest action that is certain to be needed now; with s->started false, before memory
  * moves. Not asked in post-copy, while the guest is stopped by us, nor when a time limit has just
- * decided. Returns whether it decided, by view_decide; throttle_first_percent is set before that. */
+ * decided. Returns whether it decided, by view_decide; throttle_first_percent is set before that.
+ * May set v->out->wake_ns, and where it did not decide, write why it waits into v->out->because. */
 bool pace_rule(const struct view *v);
 
 /* Fill v->out->forecast, for the move as it goes on after v->out->action. Asked at each new pass

@@ -45,6 +45,7 @@ void say_trigger(const struct view *v, const struct policy_trigger *t)
     const struct policy_trend *trend = &v->run->trend;
     char part[160];
     char word[SAY_WORD];
+    char other[SAY_WORD];
     if (t->before_start)
         say_add(out, size, "before memory moves");
     if (t->stalled_passes > 0) {
@@ -64,6 +65,31 @@ void say_trigger(const struct view *v, const struct policy_trigger *t)
     if (t->elapsed_ms > 0) {
         (void)snprintf(part, sizeof(part), "%s%s after the start", *out ? ", " : "",
                        say_ms(view_elapsed_ms(v->s), word));
+        say_add(out, size, part);
+    }
+    if (t->elapsed_per_gib_ms > 0 && t->elapsed_ms == 0) {
+        (void)snprintf(part, sizeof(part), "%s%s after the start (%s for each %s)",
+                       *out ? ", " : "", say_ms(view_elapsed_ms(v->s), word),
+                       say_ms(t->elapsed_per_gib_ms, other),
+                       v->p->size_unit == POLICY_SIZE_GB ? "GB" : "GiB");
+        say_add(out, size, part);
+    }
+    if (t->timeouts > 0) {
+        (void)snprintf(part, sizeof(part), "%s%s after the start, %u times the time limit",
+                       *out ? ", " : "", say_ms(view_elapsed_ms(v->s), word), t->timeouts);
+        say_add(out, size, part);
+    }
+    if (t->qemu_passes > 0) {
+        const uint64_t n = v->run->look.pass - v->run->look.first_pass;
+        (void)snprintf(part, sizeof(part),
+                       "%sQEMU's pass counter is %llu above the first look's",
+                       *out ? ", " : "", (unsigned long long)n);
+        say_add(out, size, part);
+    }
+    if (t->remaining_rises > 0) {
+        (void)snprintf(part, sizeof(part), "%s%u looks saw what is left grow, now %s",
+                       *out ? ", " : "", v->run->look.rises,
+                       say_bytes(v->s->remaining_bytes, word));
         say_add(out, size, part);
     }
     if (t->implied_downtime_below_ms > 0 || t->implied_downtime_below_stop_max) {

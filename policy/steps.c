@@ -5,9 +5,13 @@
 
 #include "policy/fields.h"
 
-static const char *const step_fields[] = {"trigger", "action", NULL};
+static const char *const step_fields[] = {"trigger", "action", "repeat", "also-stopped",
+                                          NULL};
+static const char *const needed_fields[] = {"trigger", "action", NULL};
 static const char *const trigger_fields[] = {
-    "before-start", "passes", "stalled-passes", "elapsed", "implied-downtime-below", NULL};
+    "before-start",           "passes",  "stalled-passes",  "qemu-passes",
+    "remaining-rises",        "elapsed", "elapsed-per-gib", "timeouts",
+    "implied-downtime-below", NULL};
 static const char *const value_actions[] = {"set-downtime", "set-bandwidth", NULL};
 static const char *const word_actions[] = {"throttle", "postcopy", "pause", "abort", NULL};
 
@@ -33,14 +37,15 @@ static bool parse_permille(const char *text, uint32_t *out)
 
 static int count(const struct fault_source *src,
                  const char *name,
+                 const char *of,
                  const json_t *value,
                  uint32_t *out)
 {
     char word[FAULT_WORD_SIZE];
     const json_int_t n = json_integer_value(value);
     if (!json_is_integer(value) || n < 1 || n > 1000000)
-        return fault_report(src, name, "%s is not a number of passes, 1 or more",
-                            fault_show(value, word));
+        return fault_report(src, name, "%s is not a number of %s, 1 or more",
+                            fault_show(value, word), of);
     *out = (uint32_t)n;
     return 0;
 }
@@ -65,9 +70,17 @@ static int put_trigger(const struct fault_source *src,
     if (strcmp(key, "before-start") == 0)
         return field_boolean(src, name, value, &t->before_start);
     if (strcmp(key, "passes") == 0)
-        return count(src, name, value, &t->passes);
+        return count(src, name, "passes", value, &t->passes);
     if (strcmp(key, "stalled-passes") == 0)
-        return count(src, name, value, &t->stalled_passes);
+        return count(src, name, "passes", value, &t->stalled_passes);
+    if (strcmp(key, "qemu-passes") == 0)
+        return count(src, name, "passes", value, &t->qemu_passes);
+    if (strcmp(key, "remaining-rises") == 0)
+        return count(src, name, "rises", value, &t->remaining_rises);
+    if (strcmp(key, "timeouts") == 0)
+        return count(src, name, "times", value, &t->timeouts);
+    if (strcmp(key, "elapsed-per-gib") == 0)
+        return positive_duration(src, name, value, &t->elapsed_per_gib_ms);
     if (strcmp(key, "elapsed") == 0)
         return positive_duration(src, name, value, &t->elapsed_ms);
     if (strcmp(key, "implied-downtime-below") != 0)
@@ -97,8 +110,9 @@ static int load_trigger(const struct fault_source *src,
             return rc;
     }
     const bool running = t->passes > 0 || t->stalled_passes > 0 || t->elapsed_ms > 0 ||
-                         t->implied_downtime_below_ms > 0 ||
-                         t->implied_downtime_below_stop_max;
+                         t->implied_downtime_below_ms > 0 || t->qemu_passes > 0 ||
+                         t->remaining_rises > 0 || t->elapsed_per_gib_ms > 0 ||
+                         t->timeouts > 0 || t->implied_downtime_below_stop_max;
     if (t->before_start && running)
         return fault_report(src, name,
                             "before-start never holds together with the others; "
@@ -116,6 +130,14 @@ static int set_downtime(const struct fault_source *src,
 {
     char word[FAULT_WORD_SIZE];
     const char *text = json_string_value(value);
+    if (text && text[0] == 'x') {
+        if (!field_parse_count(text + 1, strlen(text + 1), &step->value_times) ||
+            step->value_times < 2 || step->value_times > 1000)
+            return fault_report(src, name,
+                                "%s is not a multiple of the limit in force; write \"x2\"",
+                                fault_show(value, word));
+        return 0;
+    }
     if (!text || !strchr(text, '%'))
         return positive_duration(src, name, value, &step->value_ms);
     if (!parse_permille(text, &step->value_permille) || step->value_permille < 1 ||
@@ -210,16 +232,23 @@ static int load_step(const struct fault_source *src,
             rc = load_trigger(src, member, item, &step->trigger);
         else if (strcmp(key, "action") == 0)
             rc = load_action(src, member, item, step);
+        else if (strcmp(key, "repeat") == 0)
+            rc = field_boolean(src, member, item, &step->repeat);
+        else if (strcmp(key, "also-stopped") == 0)
+            rc = field_boolean(src, member, item, &step->also_stopped);
         else
             rc = fault_unknown(src, member, key, step_fields);
         if (rc != 0)
             return rc;
     }
-    for (size_t i = 0; step_fields[i]; i++)
-        if (!json_object_get(value, step_fields[i]))
+    for (size_t i = 0; needed_fields[i]; i++)
+        if (!json_object_get(value, needed_fields[i]))
             return fault_report(src, name,
                                 "has no %s; write {\"trigger\": ..., \"action\": ...}",
-                                step_fields[i]);
+                                needed_fields[i]);
+    if (step->repeat && step->trigger.remaining_rises == 0)
+        return fault_report(src, fault_join(name, "repeat", member),
+                            "needs the trigger remaining-rises, which then begins anew");
     return 0;
 }
 
@@ -257,13 +286,22 @@ static json_t *dump_permille(uint32_t n)
     return json_string(word);
 }
 
+static json_t *dump_downtime(const struct policy_step *step)
+{
+    char word[FAULT_WORD_SIZE];
+    if (step->value_permille > 0)
+        return dump_permille(step->value_permille);
+    if (step->value_times == 0)
+        return field_dump_duration(step->value_ms);
+    (void)snprintf(word, sizeof(word), "x%u", step->value_times);
+    return json_string(word);
+}
+
 static json_t *dump_action(const struct policy_step *step)
 {
     const char *name = policy_action_name(step->action);
     if (step->action == POLICY_SET_DOWNTIME)
-        return json_pack("{s:o}", name,
-                         step->value_permille > 0 ? dump_permille(step->value_permille)
-                                                  : field_dump_duration(step->value_ms));
+        return json_pack("{s:o}", name, dump_downtime(step));
     if (step->action == POLICY_SET_BANDWIDTH)
         return json_pack("{s:o}", name, field_dump_rate(step->value_bytes_per_s));
     return json_string(name);
@@ -279,6 +317,15 @@ static json_t *dump_trigger(const struct policy_trigger *t)
         rc |= json_object_set_new(o, "passes", json_integer(t->passes));
     if (t->stalled_passes > 0)
         rc |= json_object_set_new(o, "stalled-passes", json_integer(t->stalled_passes));
+    if (t->qemu_passes > 0)
+        rc |= json_object_set_new(o, "qemu-passes", json_integer(t->qemu_passes));
+    if (t->remaining_rises > 0)
+        rc |= json_object_set_new(o, "remaining-rises", json_integer(t->remaining_rises));
+    if (t->elapsed_per_gib_ms > 0)
+        rc |= json_object_set_new(o, "elapsed-per-gib",
+                                  field_dump_duration(t->elapsed_per_gib_ms));
+    if (t->timeouts > 0)
+        rc |= json_object_set_new(o, "timeouts", json_integer(t->timeouts));
     if (t->elapsed_ms > 0)
         rc |= json_object_set_new(o, "elapsed", field_dump_duration(t->elapsed_ms));
     if (t->implied_downtime_below_stop_max)
@@ -292,17 +339,28 @@ static json_t *dump_trigger(const struct policy_trigger *t)
     return NULL;
 }
 
+static json_t *dump_step(const struct policy_step *step)
+{
+    json_t *o = json_pack("{s:o, s:o}", "trigger", dump_trigger(&step->trigger), "action",
+                          dump_action(step));
+    int rc = o ? 0 : -1;
+    if (rc == 0 && step->repeat)
+        rc |= json_object_set_new(o, "repeat", json_true());
+    if (rc == 0 && step->also_stopped)
+        rc |= json_object_set_new(o, "also-stopped", json_true());
+    if (rc == 0)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
 json_t *steps_dump(const struct policy *p)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; list && i < p->n_steps; i++) {
-        json_t *step =
-            json_pack("{s:o, s:o}", "trigger", dump_trigger(&p->steps[i].trigger), "action",
-                      dump_action(&p->steps[i]));
-        if (json_array_append_new(list, step) != 0) {
+    for (uint32_t i = 0; list && i < p->n_steps; i++)
+        if (json_array_append_new(list, dump_step(&p->steps[i])) != 0) {
             json_decref(list);
             list = NULL;
         }
-    }
     return list;
 }

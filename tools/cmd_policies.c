@@ -10,7 +10,8 @@
 static const char usage[] =
     "usage: qferry policies [list]\n"
     "       qferry policies show NAME      one built-in policy as JSON\n"
-    "       qferry policies check FILE     the faults of a policy file; exit status 2 if any\n"
+    "       qferry policies check FILE     the faults of a policy file, exit status 2 if any;\n"
+    "                                      warns of what can never happen or has no effect\n"
     "\n"
     "The fields are described in qferry-policy(5).\n";
 
@@ -21,7 +22,7 @@ static int list(void)
         struct qf_err err;
         if (policy_preset_load(policy_preset_name(i), &p, &err) != 0)
             return tool_fail(&err);
-        (void)printf("%-20s %s%s\n", p.name, p.description, i == 0 ? " (default)" : "");
+        (void)printf("%-25s %s%s\n", p.name, p.description, i == 0 ? " (default)" : "");
     }
     return 0;
 }
@@ -44,6 +45,12 @@ static int show(const char *name)
     return 0;
 }
 
+static void warn(void *arg, const char *warning)
+{
+    (void)arg;
+    (void)fprintf(stderr, "warning: %s\n", warning);
+}
+
 static int check(const char *path)
 {
     struct policy p;
@@ -54,6 +61,8 @@ static int check(const char *path)
     if (!text)
         return tool_fail(&err);
     const int rc = policy_load(origin, text, len, &p, &err);
+    if (rc == 0)
+        (void)policy_check_warnings(origin, text, len, warn, NULL);
     free(text);
     if (rc != 0)
         return tool_fail(&err);

@@ -82,8 +82,15 @@ static void sets(const char *text, size_t size, const char *preset)
         must(err.text[0] != '\0' && !strchr(err.text, '\n'));
 }
 
+static void one_line(void *arg, const char *warning)
+{
+    (*(size_t *)arg)++;
+    must(strncmp(warning, "fuzz.json:", 10) == 0 && !strchr(warning, '\n'));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    size_t warnings = 0;
     struct policy p;
     struct qf_err err = {.text = ""};
     json_object_seed(1); /* the same run for the same input */
@@ -95,6 +102,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (policy_load("fuzz.json", text, size, &p, &err) == 0) {
         writes_back(&p, false);
         decides(&p, data, size);
+        must(policy_check_warnings("fuzz.json", text, size, one_line, &warnings) ==
+             warnings);
     } else {
         must(strncmp(err.text, "fuzz.json:", 10) == 0 && !strchr(err.text, '\n'));
         json_t *utf8 = json_string(err.text);

@@ -36,8 +36,13 @@ START_TEST(converging_guest_needs_no_decision)
 }
 END_TEST
 
-static const char *const presets[] = {"minimal-downtime", "post-copy", "suspend-if-needed",
-                                      "stop-and-copy"};
+static const char *const presets[] = {"minimal-downtime",
+                                      "post-copy",
+                                      "suspend-if-needed",
+                                      "stop-and-copy",
+                                      "vdsm-minimal-downtime",
+                                      "vdsm-very-large-vm",
+                                      "proxmox"};
 
 START_TEST(busy_guest_under_each_preset)
 {
@@ -154,7 +159,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, idle_guest_moves_in_one_pass);
     tcase_add_test(t, converging_guest_needs_no_decision);
-    tcase_add_loop_test(t, busy_guest_under_each_preset, 0, 4);
+    tcase_add_loop_test(t, busy_guest_under_each_preset, 0, 7);
     tcase_add_loop_test(t, each_flavour_moves, 0, 15);
     tcase_add_test(t, paused_guest_stays_paused);
     tcase_add_loop_test(t, suspended_guest_is_moved_asleep, 0, 2);

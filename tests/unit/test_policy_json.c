@@ -99,6 +99,24 @@ START_TEST(every_field_is_read)
 }
 END_TEST
 
+START_TEST(fields_of_other_systems_are_read)
+{
+    must(
+        load("{\"size\": {\"unit\": \"GB\", \"round\": \"down\", \"least\": 2},"
+             " \"schedule\": {\"every\": \"10s\", \"near-end\": \"100ms\", \"in-order\": "
+             "true, \"progress\": \"remaining\"}, \"pacing\": \"schedule\","
+             " \"throttle\": {\"from-start\": true}, \"on-timeout\": \"force-complete\"}"));
+    ck_assert_int_eq(f.p.size_unit, POLICY_SIZE_GB);
+    ck_assert_int_eq(f.p.size_round, POLICY_SIZE_DOWN);
+    ck_assert_uint_eq(f.p.size_least, 2);
+    ck_assert_uint_eq(f.p.every_ms, 10000);
+    ck_assert_uint_eq(f.p.near_end_ms, 100);
+    ck_assert(f.p.in_order && f.p.throttle_from_start);
+    ck_assert_int_eq(f.p.progress, POLICY_PROGRESS_REMAINING);
+    ck_assert_int_eq(f.p.on_timeout, POLICY_ON_TIMEOUT_FORCE_COMPLETE);
+}
+END_TEST
+
 START_TEST(pacing_follows_from_the_steps_unless_it_is_said)
 {
     static const struct {
@@ -138,9 +156,13 @@ START_TEST(steps_are_read)
         " \"action\": {\"set-bandwidth\": \"8Mbit\"}},"
         "{\"trigger\": {\"implied-downtime-below\": \"4s\"}, \"action\": \"throttle\"},"
         "{\"trigger\": {\"elapsed\": 0.5}, \"action\": \"postcopy\"},"
-        "{\"trigger\": {\"passes\": 9}, \"action\": \"abort\"}]}"));
+        "{\"trigger\": {\"passes\": 9}, \"action\": \"abort\"},"
+        "{\"trigger\": {\"remaining-rises\": 6}, \"action\": {\"set-downtime\": \"x2\"},"
+        " \"repeat\": true},"
+        "{\"trigger\": {\"qemu-passes\": 4, \"elapsed-per-gib\": \"75s\", \"timeouts\": 2},"
+        " \"action\": \"abort\", \"also-stopped\": true}]}"));
     const struct policy_step *s = f.p.steps;
-    ck_assert_uint_eq(f.p.n_steps, 7);
+    ck_assert_uint_eq(f.p.n_steps, 9);
     ck_assert(s[0].trigger.before_start && s[0].action == POLICY_PAUSE);
     ck_assert(s[1].trigger.passes == 2 && s[1].trigger.elapsed_ms == 60000);
     ck_assert(s[1].action == POLICY_SET_DOWNTIME && s[1].value_ms == 300);
@@ -150,6 +172,9 @@ START_TEST(steps_are_read)
     ck_assert(s[4].trigger.implied_downtime_below_ms == 4000);
     ck_assert(s[4].action == POLICY_THROTTLE && s[5].action == POLICY_POSTCOPY);
     ck_assert(s[5].trigger.elapsed_ms == 500 && s[6].action == POLICY_ABORT);
+    ck_assert(s[7].trigger.remaining_rises == 6 && s[7].value_times == 2 && s[7].repeat);
+    ck_assert(s[8].trigger.qemu_passes == 4 && s[8].trigger.elapsed_per_gib_ms == 75000);
+    ck_assert(s[8].trigger.timeouts == 2 && s[8].also_stopped && !s[7].also_stopped);
 }
 END_TEST
 
@@ -188,7 +213,8 @@ static const struct {
      "my.json:4: steps[1].trigger.stalled-pases: unknown field; did you mean "
      "stalled-passes?"},
     {"{\"steps\": [{\"when\": 1}]}",
-     "my.json:1: steps[0].when: unknown field; there are trigger, action"},
+     "my.json:1: steps[0].when: unknown field; there are trigger, action, repeat, "
+     "also-stopped"},
     {STEP("\"passes\": 1", "{\"set-downtim\": 1}"),
      "my.json:1: steps[0].action.set-downtim: unknown field; did you mean set-downtime?"},
     {"{\n\"two\\nlines\": 1}",
@@ -246,9 +272,10 @@ static const struct {
      "my.json:1: finish-within: \"soon\" is not a duration; write \"300ms\", \"2s\", "
      "\"5min\", \"1h\", or seconds"},
     {"{\"on-timeout\": \"pause\"}",
-     "my.json:1: on-timeout: \"pause\" is not \"abort\", \"postcopy\" or \"stop\""},
+     "my.json:1: on-timeout: \"pause\" is not \"abort\", \"postcopy\", \"stop\" or "
+     "\"force-complete\""},
     {"{\"downtime\": 3}",
-     "my.json:1: downtime: 3 is not a group of fields; write {\"max\": ...}"},
+     "my.json:1: downtime: 3 is not a group of fields; write {\"start\": ...}"},
     {"{\"steps\": {}}", "my.json:1: steps: an object is not a list; write [{\"trigger\": "
                         "..., \"action\": ...}]"},
     {"{\"steps\": [7]}", "my.json:1: steps[0]: 7 is not a step; write {\"trigger\": ..., "
@@ -276,6 +303,21 @@ static const struct {
     {STEP("\"passes\": 1", "{\"set-downtime\": \"101%\"}"),
      "my.json:1: steps[0].action.set-downtime: \"101%\" is not a part of downtime.max; "
      "write at most \"100%\""},
+    {STEP("\"passes\": 1", "{\"set-downtime\": \"x1\"}"),
+     "my.json:1: steps[0].action.set-downtime: \"x1\" is not a multiple of the limit in force; "
+     "write \"x2\""},
+    {STEP("\"remaining-rises\": 0", "\"abort\""),
+     "my.json:1: steps[0].trigger.remaining-rises: 0 is not a number of rises, 1 or more"},
+    {STEP("\"timeouts\": \"2\"", "\"abort\""),
+     "my.json:1: steps[0].trigger.timeouts: \"2\" is not a number of times, 1 or more"},
+    {"{\"steps\": [{\"trigger\": {\"passes\": 1}, \"action\": \"abort\",\n\"repeat\": true}]}",
+     "my.json:2: steps[0].repeat: needs the trigger remaining-rises, which then begins anew"},
+    {"{\"size\": {\"unit\": \"GIB\"}}",
+     "my.json:1: size.unit: \"GIB\" is not \"GiB\" or \"GB\""},
+    {"{\"size\": {\"least\": -2}}",
+     "my.json:1: size.least: -2 is not a number of GiB or GB, or 0"},
+    {"{\"schedule\": {\"progress\": 1}}",
+     "my.json:1: schedule.progress: 1 is not \"bytes\" or \"remaining\""},
     {STEP("\"passes\": 1", "{\"set-bandwidth\": 0}"),
      "my.json:1: steps[0].action.set-bandwidth: 0 is no bandwidth at all; write 1 or more"},
     /* contradictions */
@@ -290,6 +332,9 @@ static const struct {
     {"{\"pacing\": \"schedule\",\n\"slowdown-max\": 60}",
      "my.json:2: slowdown-max: a goal, but pacing is schedule, whose steps do not look at it; "
      "drop the steps and write pacing \"forecast\", or drop the goal"},
+    {"{\n\"throttle.from-start\": true}",
+     "my.json:2: throttle.from-start: true, but pacing is forecast, which decides itself when to "
+     "throttle; drop it or write pacing \"schedule\""},
     {"{\n\"slowdown-max\": 60}",
      "my.json:2: slowdown-max: 60, but throttle.allowed is false, so the guest is never slowed "
      "down; set that to true first or drop the goal"},
@@ -427,6 +472,137 @@ START_TEST(line_is_found)
 }
 END_TEST
 
+/* --- what is warned of, word for word --- */
+
+/* A step each on lines 2, 3, ... */
+#define STEP_LIST(head, all) "{" head "\"steps\": [\n" all "]}"
+#define DO(trigger, action)  "{\"trigger\": {" trigger "}, \"action\": " action "}"
+#define NEXT                 ",\n"
+
+static const struct {
+    const char *text;
+    const char *warnings; /* each ends its line */
+} doubts[] = {
+    {"{}", ""},
+    {STEP_LIST("",
+               DO("\"passes\": 9", "\"abort\"") NEXT DO("\"passes\": 9, \"elapsed\": 60",
+                                                        "{\"set-downtime\": \"90%\"}")),
+     "my.json:3: steps[1]: never taken: steps[0] gives up first\n"},
+    {STEP_LIST("",
+               DO("\"passes\": 12", "{\"set-downtime\": \"90%\"}")
+                   NEXT DO("\"passes\": 9", "\"abort\"")),
+     "my.json:2: steps[0]: never taken: steps[1] gives up first\n"},
+    {STEP_LIST("",
+               DO("\"passes\": 9", "{\"set-downtime\": \"90%\"}")
+                   NEXT DO("\"passes\": 9", "\"abort\"")),
+     ""}, /* the first has its turn before */
+    {STEP_LIST("",
+               DO("\"passes\": 9", "\"abort\"")
+                   NEXT DO("\"stalled-passes\": 12", "{\"set-downtime\": \"90%\"}")),
+     ""},
+    {STEP_LIST("\"schedule\": {\"in-order\": true},",
+               DO("\"passes\": 9", "\"abort\"")
+                   NEXT DO("\"passes\": 1", "{\"set-downtime\": \"90%\"}")),
+     "my.json:3: steps[1]: never taken: steps[0] gives up first\n"},
+    {STEP_LIST("\"stop.allowed\": true,",
+               DO("\"before-start\": true", "\"pause\"")
+                   NEXT DO("\"passes\": 1", "\"abort\"")),
+     "my.json:3: steps[1]: never taken: steps[0] stops the guest first\n"},
+    {STEP_LIST("\"timeout\": \"1min\",",
+               DO("\"elapsed\": \"1min\"", "{\"set-downtime\": 0.4}")),
+     "my.json:2: steps[0]: never taken: the move is given up at the time limit first\n"},
+    {STEP_LIST("\"timeout\": 60, \"stop.allowed\": true, \"on-timeout\": \"stop\",",
+               DO("\"elapsed\": \"1min\"", "{\"set-downtime\": 0.4}")),
+     ""},
+    {STEP_LIST("\"timeout-per-gib\": 60,", DO("\"elapsed-per-gib\": 75", "\"abort\"")),
+     "my.json:2: steps[0]: never taken: the move is given up at the time limit first\n"},
+    {STEP_LIST("", DO("\"timeouts\": 2", "\"abort\"")),
+     "my.json:2: steps[0]: never taken: there is neither timeout nor timeout-per-gib\n"},
+    {STEP_LIST("", DO("\"passes\": 1", "{\"set-downtime\": \"100ms\"}")),
+     "my.json:2: steps[0]: changes nothing: 100 ms is not above downtime.start, which is 100 "
+     "ms\n"},
+    {STEP_LIST("",
+               DO("\"passes\": 1", "{\"set-downtime\": \"80%\"}")
+                   NEXT DO("\"passes\": 2", "{\"set-downtime\": \"300ms\"}")
+                       NEXT DO("\"stalled-passes\": 2", "{\"set-downtime\": \"200ms\"}")),
+     "my.json:3: steps[1]: changes nothing: 300 ms is not above the 400 ms that steps[0] sets "
+     "before\n"},
+    {STEP_LIST("\"downtime.start\": \"500ms\",",
+               DO("\"remaining-rises\": 6", "{\"set-downtime\": \"x2\"}")),
+     "my.json:2: steps[0]: changes nothing: 500 ms is not above downtime.start, which is 500 "
+     "ms\n"},
+    {STEP_LIST("\"postcopy.allowed\": true,",
+               DO("\"passes\": 3", "\"postcopy\"")
+                   NEXT DO("\"passes\": 3", "\"postcopy\"")),
+     "my.json:3: steps[1]: the same as steps[0], which is taken before\n"},
+    {STEP_LIST("\"stop.allowed\": true,",
+               DO("\"implied-downtime-below\": \"8s\"", "\"pause\"")),
+     "my.json:2: steps[0]: may stop the guest for nothing: for what takes 8.0 s, and stop.max "
+     "gives up after 5.0 s\n"},
+    {STEP_LIST("\"stop.allowed\": true,",
+               DO("\"implied-downtime-below\": \"80ms\"", "\"pause\"")),
+     "my.json:2: steps[0]: never needed: what takes less than 80 ms fits into downtime.start, "
+     "100 ms\n"},
+    {STEP_LIST("\"bandwidth\": \"100MiB\",",
+               DO("\"passes\": 1", "{\"set-bandwidth\": \"1GiB\"}")),
+     "my.json:2: steps[0]: allows more than bandwidth, which is 100.0 MiB/s\n"},
+    {STEP_LIST("\"throttle\": {\"allowed\": true, \"from-start\": true},",
+               DO("\"passes\": 1", "\"throttle\"")),
+     "my.json:2: steps[0]: changes nothing: throttle.from-start is true\n"},
+    {"{\"pacing\": \"schedule\",\n\"throttle\": {\"allowed\": true}}",
+     "my.json:2: throttle.allowed: true, but no step throttles; add one, or set "
+     "throttle.from-start\n"},
+    {"{\"throttle\": {\"allowed\": true}}", ""},
+    {"{\"stop\": {\"allowed\": true,\n\"max\": \"300ms\"}}",
+     "my.json:2: stop.max: 300 ms is less than downtime.max, 500 ms, which the guest may be "
+     "stopped for anyway\n"},
+    {"{\"on-timeout\": \"force-complete\"}",
+     "my.json:1: on-timeout: never happens: there is neither timeout nor timeout-per-gib; set "
+     "one of them\n"},
+    {"{\"timeout\": \"1min\",\n\"finish-within\": \"90s\"}",
+     "my.json:2: finish-within: 90.0 s, but the move is given up at timeout, 60.0 s\n"},
+    {"{\"schedule\": {\"every\": \"1s\",\n\"near-end\": \"2s\", \"in-order\": true}}",
+     "my.json:1: schedule.every: has no effect: pacing is forecast\n"
+     "my.json:2: schedule.in-order: has no effect: pacing is forecast\n"
+     "my.json:2: schedule.near-end: has no effect: it is not below schedule.every\n"},
+    {"{\"timeout\": \"soon\"}", ""}, /* a fault is no warning */
+};
+enum { N_DOUBTS = sizeof(doubts) / sizeof(doubts[0]) };
+
+static void collect(void *arg, const char *warning)
+{
+    char *all = arg;
+    const size_t n = strlen(all);
+    (void)snprintf(all + n, 1024 - n, "%s\n", warning);
+}
+
+START_TEST(doubtful_policy_is_warned_of)
+{
+    char all[1024] = "";
+    const char *text = doubts[_i].text;
+    size_t lines = 0;
+    const size_t n = policy_check_warnings("my.json", text, strlen(text), collect, all);
+    ck_assert_str_eq(all, doubts[_i].warnings);
+    for (const char *p = all; *p; p++)
+        lines += *p == '\n';
+    ck_assert_uint_eq(n, lines);
+}
+END_TEST
+
+/* libvirt's timeout is for its user to give. */
+START_TEST(built_in_policy_is_not_doubtful)
+{
+    char all[1024] = "";
+    const char *name = policy_preset_name((size_t)_i);
+    const char *text = policy_preset_text((size_t)_i);
+    (void)policy_check_warnings(name, text, strlen(text), collect, all);
+    ck_assert_str_eq(all, strcmp(name, "libvirt") == 0
+                              ? "libvirt:11: on-timeout: never happens: there is neither "
+                                "timeout nor timeout-per-gib; set one of them\n"
+                              : "");
+}
+END_TEST
+
 /* --- single fields --- */
 
 static const struct {
@@ -453,7 +629,7 @@ static const struct {
     {"minimal-downtime", "downtime.maxx=1",
      "downtime.maxx: unknown field; did you mean downtime.max?"},
     {"minimal-downtime", "downtime=1",
-     "downtime: a group; set one of its fields, such as downtime.max"},
+     "downtime: a group; set one of its fields, such as downtime.start"},
     {"minimal-downtime", "downtime.start=2s",
      "downtime.start: 2.0 s is above downtime.max, which is 500 ms; lower it or raise "
      "downtime.max"},
@@ -564,8 +740,9 @@ START_TEST(built_in_policy_is_complete)
     must(policy_preset_load(name, &f.p, &f.err));
     ck_assert_str_eq(f.p.name, name);
     ck_assert_uint_gt(strlen(f.p.description), 40);
-    ck_assert_uint_eq(f.p.progress_timeout_ms, 150000);
     ck_assert_uint_eq(f.p.timeout_ms, 0);
+    if (f.p.every_ms == 0 && strcmp(name, "libvirt") != 0) /* qferry's own */
+        ck_assert_uint_eq(f.p.progress_timeout_ms, 150000);
 }
 END_TEST
 
@@ -600,8 +777,11 @@ END_TEST
 START_TEST(unknown_policy_lists_what_there_is)
 {
     ck_assert_int_eq(policy_preset_load("fast", &f.p, &f.err), -(int)QF_E_USAGE);
-    ck_assert_str_eq(f.err.text, "fast: no such policy; there are minimal-downtime, "
-                                 "post-copy, stop-and-copy, suspend-if-needed");
+    ck_assert_str_eq(f.err.text,
+                     "fast: no such policy; there are minimal-downtime, post-copy, "
+                     "suspend-if-needed, stop-and-copy, legacy, kubevirt, "
+                     "vdsm-minimal-downtime, vdsm-post-copy, vdsm-suspend-if-needed, "
+                     "vdsm-very-large-vm, proxmox, nova, libvirt");
 }
 END_TEST
 
@@ -616,8 +796,8 @@ START_TEST(no_memory_is_an_error_and_leaks_nothing)
 {
     struct policy got;
     struct qf_err err;
-    const char *text = policy_preset_text(3);
-    must(policy_preset_load(policy_preset_name(3), &f.p, &f.err));
+    const char *text = policy_preset_text(policy_preset_count() - 2); /* nova: ten steps */
+    must(policy_preset_load(policy_preset_name(policy_preset_count() - 2), &f.p, &f.err));
     json_set_alloc_funcs(scarce_malloc, free);
     long n = 0;
     long failures = 0;
@@ -652,6 +832,7 @@ int main(void)
     tcase_add_checked_fixture(taken, setup, NULL);
     tcase_add_test(taken, empty_object_is_all_defaults);
     tcase_add_test(taken, every_field_is_read);
+    tcase_add_test(taken, fields_of_other_systems_are_read);
     tcase_add_loop_test(taken, pacing_follows_from_the_steps_unless_it_is_said, 0, 4);
     tcase_add_test(taken, dotted_names_mean_the_same);
     tcase_add_test(taken, steps_are_read);
@@ -665,6 +846,11 @@ int main(void)
     tcase_add_test(refused, quoted_value_is_cut_between_characters);
     tcase_add_loop_test(refused, line_is_found, 0, 16);
     suite_add_tcase(suite, refused);
+    TCase *warned = tcase_create("warned");
+    tcase_add_loop_test(warned, doubtful_policy_is_warned_of, 0, N_DOUBTS);
+    tcase_add_loop_test(warned, built_in_policy_is_not_doubtful, 0,
+                        (int)policy_preset_count());
+    suite_add_tcase(suite, warned);
     TCase *set = tcase_create("set");
     tcase_add_checked_fixture(set, setup, NULL);
     tcase_add_loop_test(set, set_takes_one_field_or_names_it, 0, N_SETS);

@@ -96,7 +96,7 @@ static const struct {
     {"", "x", "unknown option --"},
     {"policy", "nonsense",
      "--policy: nonsense: no such policy; there are minimal-downtime, post-copy, "
-     "stop-and-copy, suspend-if-needed"},
+     "suspend-if-needed, "},
     {"bandwidth", "0",
      "--bandwidth: '0' would move nothing; write a rate, or hypervisor for what QEMU is set "
      "to"},
@@ -149,6 +149,10 @@ static const struct {
      "--set: downtime.maxx: unknown field; did you mean downtime.max?"},
     {"max-downtime", "soon", "--max-downtime: downtime.max: \"soon\" is not a duration"},
     {"timeout", "never", "--timeout: timeout: \"never\" is not a duration"},
+    {"set", "encrypt=required",
+     "policy minimal-downtime: encrypt is required, and this qferry cannot encrypt the "
+     "guest's memory; choose another policy, or --set encrypt=allowed if the network may be "
+     "trusted"},
 };
 
 START_TEST(a_wrong_field_is_named_at_the_end)
