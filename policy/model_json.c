@@ -131,6 +131,11 @@ static const struct policy_model_spec defaults = {
              .throttle_trigger_percent = 50},
 };
 
+void policy_model_defaults(struct policy_model_spec *spec)
+{
+    *spec = defaults;
+}
+
 struct reader {
     struct fault_source src;
     struct policy_model_spec *spec;

@@ -22,6 +22,9 @@ int policy_model_load(const char *origin,
                       struct policy_model_spec *spec,
                       struct qf_err *err);
 
+/* A guest without memory, an ordinary host and QEMU: what a file starts from. */
+void policy_model_defaults(struct policy_model_spec *spec);
+
 /* The built-in models, by name. */
 size_t policy_model_count(void);
 const char *policy_model_name(size_t i); /* NULL behind the last */

@@ -20,6 +20,7 @@ static const char usage[] =
     "  migrate SOURCE DESTINATION [options]    move the VM\n"
     "  preflight SOURCE DESTINATION [options]  every check; changes nothing\n"
     "  policies [list|show NAME|check FILE]    the built-in policies\n"
+    "  simulate (MODEL|JOURNAL) [options]      what would a policy do; no QEMU\n"
     "  replay JOURNAL                          decide again from a journal, and compare\n"
     "\n"
     "  --help, --version; each command has its own --help.\n"
@@ -34,6 +35,7 @@ static const struct {
     {"migrate", cmd_migrate},
     {"preflight", cmd_migrate},
     {"policies", cmd_policies},
+    {"simulate", cmd_simulate},
     {"replay", cmd_replay},
 };
 
