@@ -37,14 +37,22 @@
 
 enum {
     PRIOR_PERMILLE = 300,
-    SPREAD_PERMILLE = 250,     /* what the measured place may be off */
-    SAME_TIME_PERMILLE = 80,   /* two passes this near in length are one point */
-    CHANGE_PERMILLE = 150,     /* beyond the bounds by this much: another behaviour ... */
-    CHANGE_LEAST_PERMILLE = 5, /* ... unless it is less than this much of all memory */
-    STUCK_PERMILLE = 990, /* a pass that leaves this much of what it sent gets nowhere */
+    /* What the measured place may be off. */
+    SPREAD_PERMILLE = 250,
+    /* Two passes this near in length are one point. */
+    SAME_TIME_PERMILLE = 80,
+    /* Beyond the bounds by this much it is another behaviour, unless it is less than this much of
+     * all memory. */
+    CHANGE_PERMILLE = 150,
+    CHANGE_LEAST_PERMILLE = 5,
+    /* Likewise the link, over passes that are not too short to tell. */
+    RATE_CHANGE_PERMILLE = 250,
+    RATE_LEAST_MS = 1000,
+    /* A pass that leaves this much of what it sent gets nowhere. */
+    STUCK_PERMILLE = 990,
     COURSE_PASSES = 400,
     RAW_MAX_PERMILLE = 64000,
-    SAME_THROTTLE = 2 /* percent */
+    SAME_THROTTLE_PERCENT = 2
 };
 
 /* The points that count, shortest first. */
@@ -86,7 +94,7 @@ static uint64_t oldest(const struct policy_curve *c)
 
 static bool is_same_throttle(uint32_t a, uint32_t b)
 {
-    return a > b ? a - b <= SAME_THROTTLE : b - a <= SAME_THROTTLE;
+    return a > b ? a - b <= SAME_THROTTLE_PERCENT : b - a <= SAME_THROTTLE_PERCENT;
 }
 
 /* ---- the curve ---- */
@@ -290,6 +298,25 @@ static void measure_raw(struct policy_curve *c, const struct policy_trend *t)
     c->handled_bytes = now->handled_bytes;
 }
 
+/* Did the link carry less, or more, than in the pass before? By what went over the wire. */
+static void watch_rate(struct policy_curve *c, const struct policy_trend *t)
+{
+    const int64_t took_ns =
+        policy_trend_boundary(t, 0)->t_ns - policy_trend_boundary(t, 1)->t_ns;
+    const uint64_t sent = t->last.transferred_bytes - c->sent_bytes;
+    if (t->last.transferred_bytes < c->sent_bytes ||
+        took_ns < RATE_LEAST_MS * QF_NS_PER_MS) /* too short to tell */
+        return;
+    const uint64_t rate = qf_mul_div(sent, (uint64_t)QF_NS_PER_S, (uint64_t)took_ns);
+    const uint64_t old = c->rate_bytes_per_s;
+    const uint64_t gap = rate > old ? rate - old : old - rate;
+    c->rate_bytes_per_s = rate;
+    if (old == 0 || gap <= qf_mul_div(old, RATE_CHANGE_PERMILLE, 1000))
+        return;
+    c->rate_changes++;
+    c->rate_changed_t_ns = t->last.t_ns;
+}
+
 static void take_point(struct policy_curve *c, const struct policy_trend *t)
 {
     const struct policy_pass *began = policy_trend_boundary(t, 1);
@@ -322,6 +349,7 @@ static void take_point(struct policy_curve *c, const struct policy_trend *t)
 void policy_curve_feed(struct policy_curve *c, const struct policy_trend *t, bool new_pass)
 {
     if (new_pass && t->n_passes >= 2) {
+        watch_rate(c, t);
         measure_raw(c, t);
         take_point(c, t); /* under the throttle of the sample before: it changes at syncs */
     }

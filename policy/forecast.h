@@ -62,6 +62,9 @@ struct policy_curve {
     uint64_t from;    /* points before this one show another behaviour of the guest */
     uint64_t changes; /* so often it changed */
     int64_t changed_t_ns;
+    uint64_t rate_changes; /* so often the link became slower or faster */
+    int64_t rate_changed_t_ns;
+    uint64_t rate_bytes_per_s; /* of the newest pass */
     uint32_t throttle_percent; /* of the newest sample */
     /* guest memory handled per byte on the wire, in permille: more than 1000 where pages are
      * compressed, or zero */

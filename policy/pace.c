@@ -29,27 +29,34 @@
 #include "policy/policy_priv.h"
 
 enum {
-    /* waiting longer than so many times of what would send what is left now, and than this, is not
-     * converging; where post-copy is allowed there is less to be gained by it */
+    /* Waiting longer than so many times of what would send what is left now, and than this, is not
+     * converging; where post-copy is allowed there is less to be gained by it. */
     WAIT_FACTOR = 12,
     WAIT_FACTOR_POSTCOPY = 4,
     WAIT_LEAST_MS = 5000,
-    HARDLY_PERMILLE =
-        850, /* a pass that leaves this much of the one before hardly shrinks */
-    LIMIT_MARGIN_PERMILLE = 1150, /* a limit above the floor */
+    /* A limit is raised when what is left is no more than so many times the greatest ... */
+    SOON = 2,
+    /* ... or when a pass leaves this much of what it had: then it hardly shrinks. */
+    HARDLY_PERMILLE = 850,
+    /* A limit is set so much above the floor. */
+    LIMIT_MARGIN_PERMILLE = 1150,
     LIMIT_MARGIN_MS = 10,
-    FLOOR_PERMILLE = 800, /* what a throttle has to bring it to, of the limit */
+    /* What a throttle has to bring it down to, of the limit. */
+    FLOOR_PERMILLE = 800,
     THROTTLE_MILD_PERCENT = 40,
     THROTTLE_STEP_PERCENT = 5,
+    /* Passes until a throttle is in force; after so many more QEMU will not do it any more. */
     THROTTLE_DELAY = 2,
-    THROTTLE_PASSES = 5, /* then QEMU will not throttle any more */
+    THROTTLE_PASSES = 5,
     PATIENCE_PASSES = 5,
     PATIENCE_MS = 60000,
     LOW_POINT_PERMILLE = 1250,
     GOAL_PERMILLE = 950,
-    GOAL_SEEN_MS = 1000, /* so long a bandwidth is measured before a goal is judged by it */
+    /* So long a bandwidth is measured before a goal is judged by it. */
+    GOAL_SEEN_MS = 1000,
+    /* For a goal a limit of bandwidth is raised, so often, to that much of what is needed. */
     HURRY_TIMES = 3,
-    HURRY_PERMILLE = 1500, /* a limit is raised to that much of what is needed ... */
+    HURRY_PERMILLE = 1500,
     HURRY_MOST_PERMILLE = 20000,
     AT_LIMIT_PERMILLE = 850
 };
@@ -193,17 +200,37 @@ static bool set_downtime(const struct view *v, uint64_t ms)
     return view_decide(v, POLICY_SET_DOWNTIME, ms, rule);
 }
 
-/* To the least limit that lets it end however the guest is to be read; where none does, that lets
- * it end probably. A little above: the floor moves. */
+/* What the newest pass left, of what it had to send, in permille; of what it could have sent at the
+ * present rate, if that is more: a pass during which the link was slow says little. */
+static uint64_t shrinks_to_permille(const struct view *v)
+{
+    const struct policy_trend *t = &v->run->trend;
+    const struct policy_pass *began = policy_trend_boundary(t, 1);
+    const uint64_t took_us =
+        (uint64_t)(policy_trend_boundary(t, 0)->t_ns - began->t_ns) / 1000;
+    const uint64_t could =
+        qf_mul_div(forecast_bandwidth(&v->run->curve, t), took_us, 1000000);
+    const uint64_t had = began->remaining_bytes;
+    return qf_mul_div(policy_trend_left_over(t), 1000, could > had ? could : had);
+}
+
+/* To the least limit that probably lets it end, and a little above: the floor moves. There is no
+ * hurry as long as passes shrink and much is left: the limit matters at the end of the last one, and
+ * by then more is known. */
 static bool raise_downtime(const struct view *v)
 {
     const uint64_t most = v->p->downtime_max_ms;
     const uint32_t slow = v->run->curve.throttle_percent;
-    const enum forecast_bound bound =
-        would_end(v, most, slow, FORECAST_HIGH) ? FORECAST_HIGH : FORECAST_BEST;
+    const uint64_t now_ms = forecast_time_ms(&v->run->curve, &v->run->trend,
+                                             policy_trend_left_over(&v->run->trend));
+    const bool is_stuck = shrinks_to_permille(v) >= HARDLY_PERMILLE;
     uint64_t ms = v->s->downtime_limit_ms;
-    while (ms < most && !would_end(v, ms, slow, bound))
+    if (!is_stuck && now_ms > qf_mul_sat(most, SOON))
+        return wait_for(v, "it still shrinks");
+    while (ms < most && !would_end(v, ms, slow, FORECAST_BEST))
         ms = ms + ms / 16 + 1;
+    if (is_stuck && ms < now_ms)
+        ms = now_ms;
     ms = qf_mul_div(ms, LIMIT_MARGIN_PERMILLE, 1000) + LIMIT_MARGIN_MS;
     say_floor(v);
     return set_downtime(v, ms);
@@ -251,17 +278,21 @@ static bool is_low_point(const struct policy_trend *t)
            qf_mul_div(t->least_remaining_bytes, LOW_POINT_PERMILLE, 1000);
 }
 
-/* The guest does not always do the same: wait until it does less, but not for ever. */
+/* The guest does not always do the same: wait until it does less, but not for ever. Or the link
+ * does not always carry the same. */
 static bool is_worth_patience(const struct view *v)
 {
     const struct policy_curve *c = &v->run->curve;
     struct pace_run *r = &v->run->pace;
     const uint64_t complete = policy_trend_complete(&v->run->trend);
-    if (c->changes == 0 || is_low_point(&v->run->trend))
+    const bool guest_changed = c->changes > 0 && !is_low_point(&v->run->trend);
+    if (!guest_changed && c->rate_changes == 0)
         return false;
     if (r->patience_from == 0)
         r->patience_from = complete;
-    const int64_t since_ns = v->s->t_ns - c->changed_t_ns;
+    const int64_t changed_t_ns =
+        c->rate_changed_t_ns > c->changed_t_ns ? c->rate_changed_t_ns : c->changed_t_ns;
+    const int64_t since_ns = v->s->t_ns - changed_t_ns;
     return complete - r->patience_from < PATIENCE_PASSES &&
            since_ns < PATIENCE_MS * QF_NS_PER_MS;
 }
@@ -318,13 +349,6 @@ static bool do_something(const struct view *v)
     return act(v, POLICY_ABORT);
 }
 
-/* What the newest pass left, of what the one before had left, in permille. */
-static uint64_t shrinks_to_permille(const struct policy_trend *t)
-{
-    return qf_mul_div(policy_trend_left_over(t), 1000,
-                      policy_trend_boundary(t, 1)->remaining_bytes);
-}
-
 static bool at_boundary(const struct view *v)
 {
     const uint64_t limit = v->s->downtime_limit_ms;
@@ -347,13 +371,12 @@ static bool at_boundary(const struct view *v)
     }
     if (is_throttle_pending(v))
         return wait_for(v, "the throttle is not in force yet");
-    const bool certain =
-        !would_end(v, most, slow, FORECAST_LOW) ||
-        (complete >= 2 && shrinks_to_permille(&v->run->trend) >= HARDLY_PERMILLE);
+    const bool certain = !would_end(v, most, slow, FORECAST_LOW) ||
+                         (complete >= 2 && shrinks_to_permille(v) >= HARDLY_PERMILLE);
     if (!certain)
         return wait_for(v, "it may still converge, one more pass");
     if (is_worth_patience(v))
-        return wait_for(v, "the guest has changed its ways, waiting for a low point");
+        return wait_for(v, "the guest or the link has changed, waiting for a low point");
     v->run->pace.patience_from = 0;
     return do_something(v);
 }
