@@ -31,6 +31,8 @@ enum { MODEL_RUNS = 9, GUEST_RUNS = 1, CAP_S = 180, LIBVIRT_TIMES = 2 };
     {BENCH_##intent, BENCH_REFERENCE, name, name, {0}, false, on_real}
 #define WITH(intent, label, name, ...) \
     {BENCH_##intent, BENCH_REFERENCE, label, name, {__VA_ARGS__}, false, false}
+#define OURS_WITH(intent, label, name, ...) \
+    {BENCH_##intent, BENCH_OURS, label, name, {__VA_ARGS__}, false, true}
 #define TUNED(intent, label, name, ...) \
     {BENCH_##intent, BENCH_TUNED, label, name, {__VA_ARGS__}, true, false}
 const struct bench_contender bench_contenders[] = {
@@ -41,6 +43,12 @@ const struct bench_contender bench_contenders[] = {
     SAME(PRECOPY, "kubevirt", false),
     SAME(PRECOPY, "legacy", false),
     SAME(PRECOPY, "libvirt", false),
+
+    OURS_WITH(GENTLE, "minimal-downtime, gentle", "minimal-downtime", "throttle.allowed=false"),
+    SAME(GENTLE, "legacy", true),
+    SAME(GENTLE, "nova", false),
+    SAME(GENTLE, "kubevirt", false),
+    SAME(GENTLE, "libvirt", false),
 
     OURS(POSTCOPY, "post-copy", true),
     SAME(POSTCOPY, "vdsm-post-copy", true),
@@ -157,6 +165,17 @@ static uint64_t slowest_link(const struct policy_model_spec *s)
     return limit > 0 && limit < s->link.rate_bytes_per_s ? limit : s->link.rate_bytes_per_s;
 }
 
+/* The last sync and the device state, or the switch; then the guest's resume. */
+static double overhead_ms(const struct policy_model_qemu *q, uint64_t memory_bytes)
+{
+    const double sync =
+        (double)q->sync_per_tib_ms * (double)memory_bytes / (1024 * (double)QF_GIB);
+    const double switchover = (double)q->switchover_ms + sync;
+    const double postcopy = (double)q->postcopy_switch_ms;
+
+    return (switchover > postcopy ? switchover : postcopy) + (double)q->resume_ms;
+}
+
 static int model_get(size_t i, struct bench_guest *out)
 {
     struct qf_err err;
@@ -174,8 +193,7 @@ static int model_get(size_t i, struct bench_guest *out)
                    (double)out->link_bytes_per_s;
     for (uint32_t k = 0; k < out->spec.guest.n_phases; k++)
         out->cycle_ms += (double)out->spec.guest.phases[k].for_ms;
-    out->overhead_ms = (double)(out->spec.qemu.switchover_ms + out->spec.qemu.resume_ms +
-                                out->spec.qemu.postcopy_switch_ms) +
+    out->overhead_ms = overhead_ms(&out->spec.qemu, out->memory_bytes) +
                        (double)out->spec.link.latency_ns / 1e6;
     return 0;
 }

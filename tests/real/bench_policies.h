@@ -31,11 +31,12 @@ enum {
 };
 
 /* What a policy is meant for: only policies with the same intent are compared. */
-#define BENCH_INTENTS(X)        \
-    X(PRECOPY, "pre-copy only") \
-    X(POSTCOPY, "post-copy")    \
-    X(STOP, "stop if needed")   \
-    X(LARGE, "very large")      \
+#define BENCH_INTENTS(X)                    \
+    X(PRECOPY, "pre-copy only")             \
+    X(GENTLE, "pre-copy only, no throttle") \
+    X(POSTCOPY, "post-copy")                \
+    X(STOP, "stop if needed")               \
+    X(LARGE, "very large")                  \
     X(OTHER, "nothing to compare with")
 
 enum bench_intent {

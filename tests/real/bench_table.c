@@ -147,8 +147,9 @@ static const char *ratio_cell(const struct bench_entry *e,
         snprintf(out, CELL, "no reference completed");
         break;
     case BENCH_BOTH_GAVE_UP:
-        snprintf(out, CELL, "%.2f of %s, until it gives up", s->ratio.value,
-                 against->contender->label);
+        snprintf(out, CELL, "%s%.2f of %s, until it gives up",
+                 s->ratio.value < 0.01 ? "< " : "",
+                 s->ratio.value < 0.01 ? 0.01 : s->ratio.value, against->contender->label);
         break;
     case BENCH_WORSE:
         snprintf(out, CELL, "WORSE: %s completed", against->contender->label);
