@@ -1,8 +1,9 @@
 /* Runs of the real qferry between two real QEMUs, each of a fresh guest. What is told here comes
- * from qferry's JSON lines; that the guest's memory is sound afterwards is checked in each run. */
+ * from qferry's journals; that the guest's memory is sound afterwards is checked in each run. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -96,7 +97,6 @@ struct reading {
     double sample_ms; /* the newest sample: when, and the throttle that it showed */
     double throttle;
     uint64_t passes;
-    bool ended;
     char outcome[16];
 };
 
@@ -133,7 +133,6 @@ static void read_decision(struct reading *r, const json_t *line)
 
 static void read_result(struct reading *r, const json_t *line)
 {
-    r->ended = true;
     snprintf(r->outcome, sizeof(r->outcome), "%s", text_of(line, "outcome"));
     snprintf(r->out->mode, sizeof(r->out->mode), "%s", text_of(line, "mode"));
     snprintf(r->out->reason, sizeof(r->out->reason), "%s", text_of(line, "reason"));
@@ -165,24 +164,27 @@ static void read_line(struct reading *r, const json_t *line)
     }
 }
 
-static int read_lines(struct lab_proc *p, bool too_long, struct bench_run *out)
+/* From the journal: it has more than --json, and the outcome of the forecast. */
+static int read_journal(struct lab_proc *p,
+                        const char *path,
+                        bool too_long,
+                        struct bench_run *out)
 {
     struct reading r = {.out = out};
-    const char *at = lab_proc_stdout(p);
-    const char *end;
+    FILE *f = fopen(path, "r");
+    char *text = NULL;
+    size_t size = 0;
 
-    while ((end = strchr(at, '\n'))) {
-        json_t *line = json_loadb(at, (size_t)(end - at), 0, NULL);
+    while (f && getline(&text, &size, f) > 0) {
+        json_t *line = json_loads(text, 0, NULL);
 
         if (line)
             read_line(&r, line);
         json_decref(line);
-        at = end + 1;
     }
-    if (!r.ended) {
-        lab_proc_dump(p);
-        return -1;
-    }
+    free(text);
+    if (f)
+        (void)fclose(f);
     if (strcmp(r.outcome, "completed") == 0)
         out->end = BENCH_COMPLETED;
     else if (strcmp(r.outcome, "aborted") == 0)
@@ -217,9 +219,9 @@ static struct lab_proc *launch(struct lab *lab,
                                struct lab_vm *dst,
                                const struct bench_options *o,
                                const struct bench_contender *c,
-                               const struct policy *p)
+                               const struct policy *p,
+                               const char *journal)
 {
-    char journal[LAB_PATH_MAX];
     char file[LAB_PATH_MAX];
     char link[32];
     char postcopy[64];
@@ -231,7 +233,7 @@ static struct lab_proc *launch(struct lab *lab,
     snprintf(link, sizeof(link), "%d", LINK_BYTES);
     snprintf(postcopy, sizeof(postcopy), "postcopy.bandwidth=%d", LINK_BYTES);
     argv[n++] = "--journal";
-    argv[n++] = lab_path(lab, "journal", journal);
+    argv[n++] = journal;
     argv[n++] = "--bandwidth";
     argv[n++] = link;
     argv[n++] = "--set";
@@ -288,13 +290,14 @@ static int run_in(struct lab *lab,
     struct lab_vm *src = start(lab, g, false);
     struct lab_vm *dst = src ? start(lab, g, true) : NULL;
     struct lab_proc *proc;
+    char journal[LAB_PATH_MAX];
     int64_t until_ns;
     bool too_long;
 
     if (!dst || lab_guest_ready(src) < 0)
         return -1;
     lab_pump(lab, SETTLE_MS);
-    proc = launch(lab, src, dst, o, c, p);
+    proc = launch(lab, src, dst, o, c, p, lab_path(lab, "journal", journal));
     if (!proc)
         return -1;
     until_ns = lab_now_ns() + (int64_t)(o->cap_ms * 1e6);
@@ -303,7 +306,8 @@ static int run_in(struct lab *lab,
     too_long = lab_proc_alive(proc);
     if (too_long)
         lab_proc_signal(proc, SIGINT);
-    if (lab_proc_wait(proc, CANCEL_MS, NULL) < 0 || read_lines(proc, too_long, out) < 0)
+    if (lab_proc_wait(proc, CANCEL_MS, NULL) < 0 ||
+        read_journal(proc, journal, too_long, out) < 0)
         return -1;
     return check_guest(src, dst, out);
 }
