@@ -211,7 +211,15 @@ bool mig_asked(const struct mig *m,
 /* What is known of both sides, and what the table says of it. */
 void mig_view(const struct mig *m, struct owner_view *v);
 
+/* May this be done now? 0, or QF_E_REFUSED with the reason. The same is checked when the event
+ * comes: what is refused then is noted, and nothing is done. */
+int mig_operator_check(const struct mig *m,
+                       const struct mig_operator *op,
+                       struct qf_err *err);
+
 /* Names, static. */
+const char *mig_operator_name(enum mig_operator_kind k); /* "cancel", "postcopy", ... */
+const char *mig_field_name(enum mig_field f);            /* "bandwidth", ... */
 const char *mig_phase_name(enum mig_phase p);
 const char *mig_phase_public(enum mig_phase p);
 const char *mig_side_name(enum mig_side_id s); /* "source", "destination" */

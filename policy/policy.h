@@ -173,6 +173,10 @@ void policy_decide(const struct policy *p,
  * repeated. */
 void policy_refused(struct policy_run *run, enum policy_action action);
 
+/* The guest is being stopped by us although policy_decide did not say so: from now on it is as if
+ * it had decided PAUSE. */
+void policy_stopped(struct policy_run *run, int64_t t_ns);
+
 /* "wait", "set-downtime", ... for ever. */
 const char *policy_action_name(enum policy_action action);
 
