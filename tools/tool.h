@@ -16,6 +16,7 @@ enum { EXIT_USAGE = 2 };
 int cmd_migrate(int argc, char **argv); /* also preflight: argv[0] tells */
 int cmd_policies(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_control(int argc, char **argv); /* status, watch, ...: argv[0] tells */
 
 /* Print "qferry: sentence" on stderr. Returns the exit status of code. */
 int tool_fail(const struct qf_err *err);
