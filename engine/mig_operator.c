@@ -380,18 +380,21 @@ static void want(const struct mig *m,
 
 /* A rate of 0 is "what QEMU was set to". The limit before the switch and the one after it are two
  * parameters of QEMU's: the one that counts now is changed. */
-static void set_bandwidth(struct mig *m, struct qapi_params *p)
+static uint64_t set_bandwidth(struct mig *m, struct qapi_params *p)
 {
     const uint64_t rate_wanted = m->policy.bandwidth_bytes_per_s;
     const enum qapi_param which = m->phase == MIG_POSTCOPY
                                       ? QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH
                                       : QAPI_PARAM_MAX_BANDWIDTH;
-    if (is_early(m)) /* --bandwidth would win over the policy's */
+    if (is_early(m)) { /* --bandwidth would win over the policy's */
         m->spec.bandwidth_bytes_per_s =
             rate_wanted ? rate_wanted : SPEC_BANDWIDTH_HYPERVISOR;
-    else
-        want(m, p, which,
-             rate_wanted ? rate_wanted : m->side[MIG_SRC].params_found.value[which]);
+        return rate_wanted;
+    }
+    const uint64_t value =
+        rate_wanted ? rate_wanted : m->side[MIG_SRC].params_found.value[which];
+    want(m, p, which, value);
+    return value;
 }
 
 /* The limit in force follows a bound that is lowered below it; and one that is raised, if the
@@ -437,11 +440,14 @@ static void apply(struct mig *m,
     uint64_t value = 0;
     values(was, f, &from, a);
     values(&m->policy, f, &to, b);
-    (void)snprintf(what, sizeof(what), "%s %s -> %s", mig_field_name(f), from, to);
+    /* what the limit was may be --bandwidth's, or QEMU's own */
+    if (f == MIG_FIELD_BANDWIDTH)
+        (void)snprintf(what, sizeof(what), "%s %s", mig_field_name(f), to);
+    else
+        (void)snprintf(what, sizeof(what), "%s %s -> %s", mig_field_name(f), from, to);
     if (f == MIG_FIELD_BANDWIDTH) {
-        set_bandwidth(m, p);
         action = POLICY_SET_BANDWIDTH;
-        value = m->policy.bandwidth_bytes_per_s;
+        value = set_bandwidth(m, p);
     } else if (f == MIG_FIELD_POSTCOPY_BANDWIDTH) {
         if (!is_early(m))
             want(m, p, QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH,
