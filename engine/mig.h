@@ -175,6 +175,7 @@ struct mig {
     bool taken_up; /* a move found under way was taken up */
     char migrate_uri[QAPI_URI_MAX];
     uint64_t downtime_limit_ms;
+    uint32_t operator_fields; /* bits of the policy's fields that an operator has set */
     int64_t migrate_ns;  /* `migrate` was sent */
     int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;

@@ -9,9 +9,9 @@
  * Post-copy and auto-converge are capabilities of QEMU's, which takes them only before the start
  * (fact sheet 1.1): where they are off, no operator can turn them on any more.
  *
- * The operator's word stands above what the policy forbids (stop.allowed; not postcopy.allowed,
- * since that is what turned the capability on), but its bounds go on holding: a guest that an
- * operator stops is stopped for stop.max at most, unless that is set to 0 first. */
+ * The operator's word stands above stop.allowed. Where the policy allows a stop, its stop.max holds
+ * for an operator's, too; where it does not, stop.max says nothing, unless the operator has set
+ * it, and the guest is stopped for as long as it takes. */
 #include <stdio.h>
 #include <string.h>
 
@@ -470,6 +470,7 @@ static void set(struct mig *m, const struct mig_operator *op, struct mig_todo *t
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     const struct policy was = m->policy;
     m->policy = *op->policy;
+    m->operator_fields |= op->fields;
     for (unsigned i = 0; i < MIG_FIELD_COUNT; i++)
         if (op->fields & (UINT32_C(1) << i))
             apply(m, &was, (enum mig_field)i, &cmd.u.params, todo);
@@ -477,6 +478,25 @@ static void set(struct mig *m, const struct mig_operator *op, struct mig_todo *t
         return;
     m->side[MIG_SRC].params_changed |= cmd.u.params.has;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
+}
+
+static void stop_guest(struct mig *m, struct mig_todo *todo)
+{
+    char word[WORD];
+    char what[96];
+    if (!m->policy.stop_allowed && !(m->operator_fields & MIG_FIELD_BIT(STOP_MAX)))
+        m->policy.stop_max_ms = 0;
+    if (m->policy.stop_max_ms > 0)
+        (void)snprintf(what, sizeof(what),
+                       "stop the guest, so that the move ends, for at most %s (stop.max)",
+                       qf_format_ms(m->policy.stop_max_ms, word, sizeof(word)));
+    else
+        (void)snprintf(what, sizeof(what),
+                       "stop the guest, so that the move ends, however long it takes");
+    decide(todo, POLICY_PAUSE, 0, what);
+    policy_stopped(&m->policy_run, m->now_ns);
+    m->guest_paused = true;
+    (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
 }
 
 void mig_operate(struct mig *m, const struct mig_operator *op, struct mig_todo *todo)
@@ -496,20 +516,9 @@ void mig_operate(struct mig *m, const struct mig_operator *op, struct mig_todo *
         decide(todo, POLICY_POSTCOPY, 0, "switch to post-copy now");
         m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
         break;
-    case MIG_OPERATOR_PAUSE: {
-        char word[WORD];
-        char what[96] = "stop the guest, so that the move ends";
-        if (m->policy.stop_max_ms > 0)
-            (void)snprintf(
-                what, sizeof(what),
-                "stop the guest, so that the move ends; for at most %s (stop.max)",
-                qf_format_ms(m->policy.stop_max_ms, word, sizeof(word)));
-        decide(todo, POLICY_PAUSE, 0, what);
-        policy_stopped(&m->policy_run, m->now_ns);
-        m->guest_paused = true;
-        (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+    case MIG_OPERATOR_PAUSE:
+        stop_guest(m, todo);
         break;
-    }
     case MIG_OPERATOR_SET:
         set(m, op, todo);
         break;

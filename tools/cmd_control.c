@@ -30,8 +30,8 @@ static const struct command {
      "Switch to post-copy now. Needs a policy that allows it (postcopy.allowed) from the start.\n",
      ""},
     {"pause", "migration-pause",
-     "Stop the guest on the source, so that the move ends; for stop.max of the policy at most\n"
-     "(set stop.max=0 first for no bound).\n",
+     "Stop the guest on the source, so that the move ends. Where the policy allows a stop, its\n"
+     "stop.max holds (set stop.max=0 lifts it).\n",
      ""},
     {"set", "migration-set",
      "Change the policy of the running migration: bandwidth, downtime.max, timeout,\n"

@@ -116,11 +116,12 @@ START_TEST(pause_finishes_it)
 }
 END_TEST
 
-/* The bound of the policy holds for the operator's stop, too; and can be lifted. */
+/* The bound of a policy that allows a stop holds for the operator's, too. */
 START_TEST(stop_max_guards_a_pause)
 {
     world_pair(&f.w, NEVER_CONVERGES);
-    struct move *m = begin(ARGS("--bandwidth", "4MiB", "--set", "stop.max=300ms"));
+    struct move *m = begin(ARGS("--bandwidth", "4MiB", "--set", "stop.max=300ms", "--set",
+                                "stop.allowed=true"));
     ask(0, "pause", NO_ARGS);
     move_end(m);
     move_expect(m, 4, "aborted", "source");
