@@ -618,8 +618,13 @@ static const struct {
     {"minimal-downtime", "pacing=schedule", NULL},
     {"minimal-downtime", "channels=4", NULL},
     {"minimal-downtime", "encrypt=forbidden", NULL},
-    {"minimal-downtime", "finish-within=0", NULL},
-    {"minimal-downtime", "slowdown-max=0", NULL},
+    {"minimal-downtime", "finish-within=90s", NULL},
+    {"minimal-downtime", "slowdown-max=30", NULL},
+    {"stop-and-copy", "finish-within=0", NULL},
+    {"stop-and-copy", "slowdown-max=0", NULL},
+    {"post-copy", "slowdown-max=30",
+     "slowdown-max: 30, but throttle.allowed is false, so the guest is never slowed down; set "
+     "that to true first or drop the goal"},
     {"stop-and-copy", "pacing=forecast",
      "pacing: forecast decides by itself, but there are steps; drop them or write "
      "\"schedule\""},
@@ -779,7 +784,7 @@ START_TEST(unknown_policy_lists_what_there_is)
     ck_assert_int_eq(policy_preset_load("fast", &f.p, &f.err), -(int)QF_E_USAGE);
     ck_assert_str_eq(f.err.text,
                      "fast: no such policy; there are minimal-downtime, post-copy, "
-                     "suspend-if-needed, stop-and-copy, legacy, kubevirt, "
+                     "suspend-if-needed, very-large-vm, stop-and-copy, legacy, kubevirt, "
                      "vdsm-minimal-downtime, vdsm-post-copy, vdsm-suspend-if-needed, "
                      "vdsm-very-large-vm, proxmox, nova, libvirt");
 }
