@@ -8,6 +8,7 @@
  *   the journal cannot be written          on_journal_error once, on without it
  *   the journal's disk hangs               the machine waits for SYNCED, but not for ever
  *   the caller cancels at any time         MIG_EV_CANCEL
+ *   an operator says something             MIG_EV_OPERATOR, or refused and nothing happens
  *
  * Order within one turn of the loop: the event is fed; its lines are written to the journal with
  * one write; only then its actions leave. What an action finds out at once (a link that cannot be
@@ -408,4 +409,14 @@ void drive_cancel(struct drive *d)
     d->cancel_wanted = true;
     if (d->session.mig.phase != MIG_NEW) /* or on_begin is to come */
         (void)uv_timer_start(&d->timer, on_timer, 0, 0);
+}
+
+int drive_operator(struct drive *d, const struct operator_command *c, struct qf_err *err)
+{
+    if (d->closing || d->over)
+        return qf_fail(err, QF_E_REFUSED, "it is over");
+    const int rc = session_operator(&d->session, now(), c, err);
+    if (rc == 0)
+        carry_out(d);
+    return rc;
 }

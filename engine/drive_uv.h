@@ -73,4 +73,8 @@ int drive_start(struct drive *d,
  * turns. Harmless after the end. */
 void drive_cancel(struct drive *d);
 
+/* An operator's word: carried out at once, or refused with the reason (QF_E_REFUSED, QF_E_USAGE).
+ * Only from the loop, never from inside the callbacks above. */
+int drive_operator(struct drive *d, const struct operator_command *c, struct qf_err *err);
+
 #endif

@@ -358,6 +358,180 @@ json_t *journal_record(struct journal_clock *clock,
     return o;
 }
 
+/* ---- records, read back ---- */
+
+/* The entry of names whose text this is; -1: none. */
+static int find_name(const json_t *line, const char *key, const char *const *names, int n)
+{
+    const char *text = json_string_value(json_object_get(line, key));
+    for (int i = 0; text && i < n; i++)
+        if (strcmp(names[i], text) == 0)
+            return i;
+    return -1;
+}
+
+static const char *lent_text(const json_t *line, const char *key)
+{
+    const char *text = json_string_value(json_object_get(line, key));
+    return text ? text : "";
+}
+
+static void read_phase(const json_t *o, struct record *r)
+{
+    static const char *const names[] = {
+#define PHASE_PUBLIC(id, name, public) public,
+        MIG_PHASES(PHASE_PUBLIC)
+#undef PHASE_PUBLIC
+    };
+    const int i = find_name(o, "phase", names, (int)(sizeof(names) / sizeof(names[0])));
+    r->kind = RECORD_PHASE;
+    r->u.phase.public = i < 0 ? "" : names[i];
+    r->u.phase.name = r->u.phase.public;
+}
+
+static void read_check(const json_t *o, struct record *r)
+{
+    static const char *const names[] = {"ok", "warning", "refused", "skipped"};
+    struct record_check *c = &r->u.check;
+    const int i = find_name(o, "verdict", names, 4);
+    r->kind = RECORD_CHECK;
+    c->name = lent_text(o, "name");
+    c->verdict = i < 0 ? CHECK_WARNING : (enum check_verdict)i;
+    get_text(o, "message", c->message, sizeof(c->message));
+    get_text(o, "source", c->source, sizeof(c->source));
+    get_text(o, "destination", c->destination, sizeof(c->destination));
+}
+
+static void read_sample(const json_t *o, struct record *r)
+{
+    struct policy_sample *s = &r->u.sample;
+    const char *mode = lent_text(o, "mode");
+    r->kind = RECORD_SAMPLE;
+    s->started = true;
+    s->pass = get_u64(o, "pass");
+    s->remaining_bytes = get_u64(o, "remaining");
+    s->transferred_bytes = get_u64(o, "transferred");
+    s->total_bytes = get_u64(o, "total");
+    s->dirty_bytes_per_s = get_u64(o, "dirty_rate");
+    s->bandwidth_bytes_per_s = get_u64(o, "bandwidth");
+    s->expected_downtime_ms = get_u64(o, "expected_downtime_ms");
+    s->throttle_percent = (uint32_t)get_u64(o, "throttle");
+    s->postcopy = strcmp(mode, "postcopy") == 0;
+    s->guest_stopped = strcmp(mode, "stop-and-copy") == 0;
+}
+
+static void read_range(const json_t *o, const char *key, struct policy_range *r)
+{
+    char name[40];
+    r->best = get_u64(o, key);
+    (void)snprintf(name, sizeof(name), "%s_low", key);
+    r->low = get_u64(o, name);
+    (void)snprintf(name, sizeof(name), "%s_high", key);
+    r->high = get_u64(o, name);
+}
+
+static void read_forecast(const json_t *o, struct record *r)
+{
+    static const char *const names[] = {
+#define VERDICT_NAME(id, name) name,
+        POLICY_VERDICTS(VERDICT_NAME)
+#undef VERDICT_NAME
+    };
+    struct policy_forecast *f = &r->u.forecast;
+    const int i = find_name(o, "verdict", names, (int)(sizeof(names) / sizeof(names[0])));
+    r->kind = RECORD_FORECAST;
+    f->known = true;
+    f->verdict = i < 0 ? POLICY_VERDICT_NEVER : (enum policy_verdict)i;
+    read_range(o, "total_ms", &f->total_ms);
+    read_range(o, "downtime_ms", &f->downtime_ms);
+    read_range(o, "transferred", &f->transferred_bytes);
+}
+
+static void read_decision(const json_t *o, struct record *r)
+{
+    static const char *const names[] = {
+#define ACTION_NAME(id, name) name,
+        POLICY_ACTIONS(ACTION_NAME)
+#undef ACTION_NAME
+    };
+    struct policy_decision *d = &r->u.decision;
+    const int i = find_name(o, "action", names, (int)(sizeof(names) / sizeof(names[0])));
+    r->kind = RECORD_DECISION;
+    d->action = i < 0 ? POLICY_WAIT : (enum policy_action)i;
+    d->value = get_u64(o, "value");
+    d->rule = lent_text(o, "rule");
+    get_text(o, "because", d->because, sizeof(d->because));
+}
+
+/* The code is one with the same exit status: its own is not in the line. */
+static enum qf_code code_of_status(json_int_t status)
+{
+    static const struct {
+        enum qf_code code;
+        int status;
+    } codes[] = {
+#define CODE_STATUS(name, status, text) {QF_E_##name, status},
+        QF_CODES(CODE_STATUS)
+#undef CODE_STATUS
+    };
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i].status == status)
+            return codes[i].code;
+    return QF_E_INTERNAL;
+}
+
+static void read_result(const json_t *o, struct record *r)
+{
+    static const char *const outcomes[] = {
+#define OUTCOME_NAME(id, name) name,
+        RECORD_OUTCOMES(OUTCOME_NAME)
+#undef OUTCOME_NAME
+    };
+    static const char *const places[] = {"unknown", "source", "destination", "none"};
+    static const char *const modes[] = {"precopy", "postcopy", "stop-and-copy"};
+    struct record_result *res = &r->u.result;
+    const int outcome =
+        find_name(o, "outcome", outcomes, (int)(sizeof(outcomes) / sizeof(outcomes[0])));
+    const int place = find_name(o, "running_on", places, 4);
+    const int mode = find_name(o, "mode", modes, 3);
+    r->kind = RECORD_RESULT;
+    res->outcome = outcome < 0 ? OUTCOME_LOST : (enum record_outcome)outcome;
+    res->running_on = place < 0 ? PLACE_UNKNOWN : (enum record_place)place;
+    res->mode = mode < 0 ? MODE_PRECOPY : (enum record_mode)mode;
+    res->code = code_of_status(json_integer_value(json_object_get(o, "exit")));
+    get_text(o, "reason", res->reason, sizeof(res->reason));
+    res->total_ms = get_u64(o, "total_ms");
+    res->downtime_ms = get_u64(o, "downtime_ms");
+    res->blackout_ms = get_u64(o, "blackout_ms");
+    res->transferred_bytes = get_u64(o, "transferred");
+    res->passes = get_u64(o, "passes");
+}
+
+bool journal_read_record(const json_t *line, struct record *r)
+{
+    const char *type = lent_text(line, "type");
+    memset(r, 0, sizeof(*r));
+    if (strcmp(type, "phase") == 0)
+        read_phase(line, r);
+    else if (strcmp(type, "check") == 0)
+        read_check(line, r);
+    else if (strcmp(type, "sample") == 0)
+        read_sample(line, r);
+    else if (strcmp(type, "forecast") == 0)
+        read_forecast(line, r);
+    else if (strcmp(type, "decision") == 0)
+        read_decision(line, r);
+    else if (strcmp(type, "result") == 0)
+        read_result(line, r);
+    else if (strcmp(type, "warning") == 0) {
+        r->kind = RECORD_WARNING;
+        get_text(line, "message", r->u.text, sizeof(r->u.text));
+    } else {
+        return false;
+    }
+    return true;
+}
+
 bool journal_is_public(enum record_kind kind)
 {
     return kind != RECORD_NOTE && kind != RECORD_OUTCOME;

@@ -46,6 +46,11 @@ json_t *journal_record(struct journal_clock *clock,
                        const struct record *r,
                        const struct mig *m);
 
+/* The other way round, for who looks on from another process: a public line as the record that it
+ * shows. Texts that the record only points to are lent with the line, or static. False: not such
+ * a line. */
+bool journal_read_record(const json_t *line, struct record *r);
+
 /* Shown by --json (and not only written to the journal)? */
 bool journal_is_public(enum record_kind kind);
 

@@ -155,6 +155,7 @@ struct mig {
     bool incoming_asked;  /* migrate-incoming was sent: this destination cannot be reused */
     bool caps_again; /* the destination cannot do post-copy: its capabilities once more */
     bool incoming_plain;    /* QEMU knows no exit-on-error */
+    bool throttling;        /* the throttle was let loose */
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
     bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */
@@ -177,6 +178,7 @@ struct mig {
     char migrate_uri[QAPI_URI_MAX];
     uint64_t downtime_limit_ms;
     uint64_t bandwidth_limit; /* max-bandwidth in force; POLICY_UNKNOWN: not known */
+    uint32_t operator_fields; /* bits of the policy's fields that an operator has set */
     int64_t migrate_ns;  /* `migrate` was sent */
     int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
@@ -217,7 +219,15 @@ bool mig_asked(const struct mig *m,
 /* What is known of both sides, and what the table says of it. */
 void mig_view(const struct mig *m, struct owner_view *v);
 
+/* May this be done now? 0, or QF_E_REFUSED with the reason. The same is checked when the event
+ * comes: what is refused then is noted, and nothing is done. */
+int mig_operator_check(const struct mig *m,
+                       const struct mig_operator *op,
+                       struct qf_err *err);
+
 /* Names, static. */
+const char *mig_operator_name(enum mig_operator_kind k); /* "cancel", "postcopy", ... */
+const char *mig_field_name(enum mig_field f);            /* "bandwidth", ... */
 const char *mig_phase_name(enum mig_phase p);
 const char *mig_phase_public(enum mig_phase p);
 const char *mig_side_name(enum mig_side_id s); /* "source", "destination" */

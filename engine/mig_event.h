@@ -21,10 +21,58 @@ enum mig_event_kind {
     MIG_EV_TIMER,  /* the time asked for in todo.wake_ns has come */
     MIG_EV_CANCEL, /* the user wants it stopped */
     MIG_EV_SYNCED, /* the journal is on the disk, or could not be put there (failed) */
+    MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
     MIG_EV_LATE   /* the command `id` is past its deadline */
+};
+
+/* What an operator can ask for, its name in the journal. */
+#define MIG_OPERATOR_KINDS(X)                                                   \
+    X(CANCEL, "cancel")                                                         \
+    X(POSTCOPY, "postcopy") /* switch now */                                    \
+    X(PAUSE, "pause")       /* stop the guest on the source, so that it ends */ \
+    X(SET, "set")           /* change the policy */
+
+enum mig_operator_kind {
+#define MIG_OPERATOR_ENUM(id, name) MIG_OPERATOR_##id,
+    MIG_OPERATOR_KINDS(MIG_OPERATOR_ENUM)
+#undef MIG_OPERATOR_ENUM
+};
+
+/* The fields of a policy that can be changed while the move runs, by their names. */
+#define MIG_FIELDS(X)                             \
+    X(BANDWIDTH, "bandwidth")                     \
+    X(POSTCOPY_BANDWIDTH, "postcopy.bandwidth")   \
+    X(DOWNTIME_MAX, "downtime.max")               \
+    X(TIMEOUT, "timeout")                         \
+    X(TIMEOUT_PER_GIB, "timeout-per-gib")         \
+    X(PROGRESS_TIMEOUT, "progress-timeout")       \
+    X(ON_TIMEOUT, "on-timeout")                   \
+    X(FINISH_WITHIN, "finish-within")             \
+    X(SLOWDOWN_MAX, "slowdown-max")               \
+    X(THROTTLE_ALLOWED, "throttle.allowed")       \
+    X(THROTTLE_MAX, "throttle.max")               \
+    X(POSTCOPY_ALLOWED, "postcopy.allowed")       \
+    X(STOP_ALLOWED, "stop.allowed")               \
+    X(STOP_MAX, "stop.max")
+
+enum mig_field {
+#define MIG_FIELD_ENUM(id, name) MIG_FIELD_##id,
+    MIG_FIELDS(MIG_FIELD_ENUM)
+#undef MIG_FIELD_ENUM
+        MIG_FIELD_COUNT
+};
+
+#define MIG_FIELD_BIT(id) (UINT32_C(1) << (unsigned)MIG_FIELD_##id)
+
+struct policy;
+
+struct mig_operator {
+    enum mig_operator_kind kind;
+    uint32_t fields;             /* SET: the bits of those that were named */
+    const struct policy *policy; /* SET: the policy as it is to be; lent */
 };
 
 struct mig_event {
@@ -46,6 +94,7 @@ struct mig_event {
         struct qapi_event qmp;
         enum qapi_command late;
         bool sync_failed;
+        struct mig_operator op;
     } u;
 };
 

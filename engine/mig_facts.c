@@ -174,6 +174,7 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
         break;
     case MIG_EV_BEGIN:
     case MIG_EV_TIMER:
+    case MIG_EV_OPERATOR:
     case MIG_EV_ENTER:
     case MIG_EV_LATE:
         break;

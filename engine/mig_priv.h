@@ -42,6 +42,11 @@ uint32_t mig_ask_deadline_ms(enum qapi_command c);
 
 void mig_take_facts(struct mig *m, const struct mig_event *ev);
 
+/* ---- the operator (mig_operator.c) ---- */
+
+/* Do what was asked for, or note why not; the phase is called afterwards. */
+void mig_operate(struct mig *m, const struct mig_operator *op, struct mig_todo *todo);
+
 /* ---- moving, asking, telling ---- */
 
 /* Move to another phase when the current handler returns. Legality is asserted. */

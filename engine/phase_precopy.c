@@ -110,6 +110,7 @@ static void let_throttle_loose(struct mig *m,
     p->value[QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD] = THROTTLE_TRIGGER_PERCENT;
     p->has &= m->side[MIG_SRC].params_found.has;
     m->side[MIG_SRC].params_changed |= p->has;
+    m->throttling = true;
     m->throttle_first = first;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
 }
@@ -339,6 +340,10 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     follow_guest(m, ev, todo);
     if (follow_status(m) || follow_cancel(m))
         return;
+    if (ev->kind == MIG_EV_OPERATOR && m->side[MIG_SRC].migrate.has_ram) {
+        take_sample(m, false, todo); /* the policy may be another one now */
+        return;
+    }
     if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && !ev->u.reply.refused) {
         /* In setup the counters are empty, and worth no record; time limits hold all the same. */
         take_sample(m, m->side[MIG_SRC].migrate.total_bytes > 0, todo);

@@ -178,6 +178,47 @@ void session_cancel(struct session *s, int64_t t_ns)
     step(s, &(struct mig_event){.kind = MIG_EV_CANCEL, .t_ns = t_ns});
 }
 
+/* Journaled as it was said: a replay reads it again. */
+static void feed_operator(struct session *s,
+                          int64_t t_ns,
+                          const struct operator_command *c,
+                          const struct mig_operator *op)
+{
+    json_t *o = event_line(s, t_ns, "operator");
+    journal_put(o, "command", json_string(mig_operator_name(c->kind)));
+    if (c->kind == MIG_OPERATOR_SET) {
+        json_t *set = json_array();
+        int rc = set ? 0 : -1;
+        for (unsigned i = 0; i < c->n && rc == 0; i++)
+            rc = json_array_append_new(set, json_string(c->set[i]));
+        if (rc != 0) {
+            json_decref(set);
+            set = NULL;
+        }
+        journal_put(o, "set", set);
+    }
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_OPERATOR, .t_ns = t_ns};
+    ev.u.op = *op;
+    step(s, &ev);
+}
+
+int session_operator(struct session *s,
+                     int64_t t_ns,
+                     const struct operator_command *c,
+                     struct qf_err *err)
+{
+    struct policy changed;
+    struct mig_operator op;
+    int rc = operator_read(c, &s->mig.policy, &changed, &op, err);
+    if (rc == 0)
+        rc = mig_operator_check(&s->mig, &op, err);
+    s->todo.n = 0;
+    if (rc == 0)
+        feed_operator(s, t_ns, c, &op);
+    return rc;
+}
+
 void session_synced(struct session *s, int64_t t_ns, bool failed)
 {
     json_t *o = event_line(s, t_ns, "synced");
@@ -218,6 +259,30 @@ static void feed_down(struct session *s,
     session_down(s, t_ns, side, &why, json_is_true(json_object_get(line, "gone")));
 }
 
+/* Without asking whether it may be done: what the journal's machine did, this one does. */
+static int feed_operator_line(struct session *s,
+                              int64_t t_ns,
+                              const json_t *line,
+                              struct qf_err *err)
+{
+    const char *name = json_string_value(json_object_get(line, "command"));
+    const json_t *set = json_object_get(line, "set");
+    struct operator_command c = {.n = 0};
+    struct policy changed;
+    struct mig_operator op;
+    if (!name || !operator_kind(name, &c.kind) || json_array_size(set) > OPERATOR_SETS_MAX)
+        return qf_fail(err, QF_E_USAGE, "not an operator's command");
+    for (size_t i = 0; i < json_array_size(set); i++) {
+        c.set[c.n] = json_string_value(json_array_get(set, i));
+        if (!c.set[c.n++])
+            return qf_fail(err, QF_E_USAGE, "not an operator's command");
+    }
+    const int rc = operator_read(&c, &s->mig.policy, &changed, &op, err);
+    if (rc == 0)
+        feed_operator(s, t_ns, &c, &op);
+    return rc;
+}
+
 int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
 {
     const char *kind = json_string_value(json_object_get(line, "kind"));
@@ -235,6 +300,8 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         session_timer(s, t_ns);
     else if (strcmp(kind, "cancel") == 0)
         session_cancel(s, t_ns);
+    else if (strcmp(kind, "operator") == 0)
+        return feed_operator_line(s, t_ns, line, err);
     else if (strcmp(kind, "synced") == 0)
         session_synced(s, t_ns, json_is_true(json_object_get(line, "failed")));
     else if (strcmp(kind, "down") == 0 && has_side)

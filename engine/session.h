@@ -15,6 +15,7 @@
 
 #include "engine/journal.h"
 #include "engine/mig.h"
+#include "engine/operator.h"
 
 struct session;
 
@@ -60,6 +61,13 @@ void session_reply(
 void session_event(struct session *s, int64_t t_ns, enum mig_side_id side, json_t *whole);
 void session_timer(struct session *s, int64_t t_ns);
 void session_cancel(struct session *s, int64_t t_ns);
+
+/* An operator's word. 0: it was carried out, as far as the todo list says. QF_E_USAGE,
+ * QF_E_REFUSED: it was not, and nothing was journaled; todo is empty and its wake_ns stands. */
+int session_operator(struct session *s,
+                     int64_t t_ns,
+                     const struct operator_command *c,
+                     struct qf_err *err);
 void session_synced(struct session *s, int64_t t_ns, bool failed);
 
 /* Feed an `event` line of a journal. QF_E_USAGE: not one. */

@@ -26,6 +26,13 @@ void policy_refused(struct policy_run *run, enum policy_action action)
     run->timeout_used = false; /* the time limit still has to end this somehow */
 }
 
+void policy_stopped(struct policy_run *run, int64_t t_ns)
+{
+    run->paused = true;
+    run->paused_seen = false;
+    run->paused_t_ns = t_ns;
+}
+
 const char *policy_action_name(enum policy_action action)
 {
     switch (action) {
@@ -93,11 +100,8 @@ bool view_decide(const struct view *v,
     v->out->action = action;
     v->out->value = value;
     v->out->rule = rule;
-    if (action == POLICY_PAUSE) {
-        v->run->paused = true;
-        v->run->paused_seen = false;
-        v->run->paused_t_ns = v->s->t_ns;
-    }
+    if (action == POLICY_PAUSE)
+        policy_stopped(v->run, v->s->t_ns);
     say_action(v);
     return true;
 }

@@ -247,6 +247,10 @@ uint64_t policy_step_downtime_ms(const struct policy *p,
                                  const struct policy_step *step,
                                  uint64_t in_force_ms);
 
+/* The guest is being stopped by us although policy_decide did not say so: from now on it is as if
+ * it had decided PAUSE. */
+void policy_stopped(struct policy_run *run, int64_t t_ns);
+
 /* "wait", "set-downtime", ... for ever. */
 const char *policy_action_name(enum policy_action action);
 

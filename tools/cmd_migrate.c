@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/control_uv.h"
 #include "engine/drive_uv.h"
 #include "engine/request.h"
 #include "tools/choose_policy.h"
@@ -39,6 +40,7 @@ static const char usage[] =
     "      --dry-run               the checks only: the same as preflight\n"
     "      --json                  JSON lines on stdout\n"
     "      --journal FILE          where the journal goes, or none\n"
+    "      --control ADDRESS       a socket for status, watch, cancel, postcopy, pause, set\n"
     "  -q, --quiet                 less output\n"
     "  -v, --verbose               more output\n"
     "\n"
@@ -52,6 +54,10 @@ struct run {
     struct drive drive;
     struct render render;
     uv_signal_t signal[SIGNALS];
+    const char *control; /* address; NULL: nothing listens */
+    const char *journal;
+    struct control_server server;
+    char uid[CONTROL_UID_MAX]; /* of this run, on the control socket */
     bool json;
     bool quiet;
     bool over;
@@ -66,6 +72,7 @@ static void on_record(struct drive *d,
                       void *arg)
 {
     struct run *run = arg;
+    control_publish(&run->server, run->uid, line);
     if (run->json) {
         (void)fputs(line, run->render.out);
         (void)fflush(run->render.out);
@@ -91,6 +98,7 @@ static void on_end(struct drive *d, const struct record_result *result, void *ar
     run->over = true;
     for (unsigned i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&run->signal[i], NULL);
+    control_close(&run->server, NULL, NULL);
 }
 
 static const struct drive_ops drive_ops = {
@@ -104,6 +112,36 @@ static void on_signal(uv_signal_t *handle, int signum)
     struct run *run = handle->data;
     (void)signum;
     drive_cancel(&run->drive);
+}
+
+/* ---- the control socket ---- */
+
+static int on_operator(const char *uid,
+                       const struct operator_command *c,
+                       void *arg,
+                       struct qf_err *err)
+{
+    struct run *run = arg;
+    (void)uid; /* there is one */
+    return drive_operator(&run->drive, c, err);
+}
+
+static int open_control(struct run *run, uv_loop_t *loop, struct qf_err *err)
+{
+    static const struct control_ops ops = {.on_operator = on_operator};
+    unsigned char bytes[8];
+    if (!run->control)
+        return 0;
+    if (uv_random(NULL, NULL, bytes, sizeof(bytes), 0, NULL) != 0) {
+        const uint64_t other = uv_hrtime() ^ ((uint64_t)getpid() << 40);
+        memcpy(bytes, &other, sizeof(bytes));
+    }
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        (void)snprintf(run->uid + 2 * i, 3, "%02x", bytes[i]);
+    if (control_open(&run->server, loop, run->control, QFERRY_VERSION, &ops, run, err) != 0)
+        return qf_wrap(err, "--control");
+    return control_add(&run->server.control, run->uid, &run->request.spec,
+                       run->request.policy.name, err);
 }
 
 /* ---- the journal's place ---- */
@@ -195,7 +233,25 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
     return rc;
 }
 
-static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
+/* Everything that may be refused comes before a monitor is connected to: the control socket and
+ * the journal. */
+static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
+{
+    int rc = open_control(run, loop, err);
+    const int fd = rc == 0 ? open_journal(run->journal, err) : -1;
+    if (fd == -2)
+        rc = -(int)err->code;
+    if (rc == 0)
+        rc = drive_start(&run->drive, loop, &run->request.spec, &run->request.policy,
+                         run->request.addr, fd, &drive_ops, run, err);
+    if (rc == 0)
+        return 0;
+    control_close(&run->server, NULL, NULL);
+    (void)uv_run(loop, UV_RUN_DEFAULT);
+    return rc;
+}
+
+static int run_loop(struct run *run, struct qf_err *err)
 {
     uv_loop_t loop;
     /* A hang-up, too: the terminal is gone, and QEMU must not be left waiting for qferry. */
@@ -203,10 +259,11 @@ static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
     int rc = uv_loop_init(&loop);
     if (rc != 0)
         return qf_fail(err, QF_E_INTERNAL, "event loop: %s", uv_strerror(rc));
-    rc = drive_start(&run->drive, &loop, &run->request.spec, &run->request.policy,
-                     run->request.addr, journal_fd, &drive_ops, run, err);
-    if (rc != 0)
+    rc = start(run, &loop, err);
+    if (rc != 0) {
+        (void)uv_loop_close(&loop);
         return rc;
+    }
     for (unsigned i = 0; i < SIGNALS; i++) {
         (void)uv_signal_init(&loop, &run->signal[i]);
         run->signal[i].data = run;
@@ -218,7 +275,7 @@ static int run_loop(struct run *run, int journal_fd, struct qf_err *err)
     return run->over ? 0 : qf_fail(err, QF_E_INTERNAL, "the event loop ended early");
 }
 
-enum { OPT_JSON = 256, OPT_JOURNAL, OPT_ENGINE, OPT_CHOOSE };
+enum { OPT_JSON = 256, OPT_JOURNAL, OPT_CONTROL, OPT_ENGINE, OPT_CHOOSE };
 
 static const struct option options[] = {
     {"policy", required_argument, NULL, 'p'},
@@ -238,6 +295,7 @@ static const struct option options[] = {
     {"dry-run", no_argument, NULL, OPT_ENGINE},
     {"json", no_argument, NULL, OPT_JSON},
     {"journal", required_argument, NULL, OPT_JOURNAL},
+    {"control", required_argument, NULL, OPT_CONTROL},
     {"quiet", no_argument, NULL, 'q'},
     {"verbose", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
@@ -255,7 +313,6 @@ static void print_usage(const char *command)
 int cmd_migrate(int argc, char **argv)
 {
     const char *command = argv[0];
-    const char *journal = NULL;
     struct qf_err err;
     static struct run run; /* large; one per process */
     int c;
@@ -280,7 +337,10 @@ int cmd_migrate(int argc, char **argv)
             run.json = true;
             break;
         case OPT_JOURNAL:
-            journal = optarg;
+            run.journal = optarg;
+            break;
+        case OPT_CONTROL:
+            run.control = optarg;
             break;
         case 'q':
             run.quiet = true;
@@ -310,9 +370,6 @@ int cmd_migrate(int argc, char **argv)
         run.request.spec.dry_run = true;
     run.render.all_checks = run.request.spec.dry_run;
     run.render.progress = !run.json && isatty(STDERR_FILENO);
-    const int fd = open_journal(journal, &err);
-    if (fd == -2)
-        return tool_fail(&err);
     struct output *output = output_open();
     if (!output) {
         (void)qf_fail(&err, QF_E_NOMEM, "no memory for the output");
@@ -320,7 +377,7 @@ int cmd_migrate(int argc, char **argv)
     }
     run.render.out = output_stdout(output);
     run.render.err = output_stderr(output);
-    rc = run_loop(&run, fd, &err);
+    rc = run_loop(&run, &err);
     output_close(output);
     if (rc != 0)
         return tool_fail(&err);

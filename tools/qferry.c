@@ -19,6 +19,8 @@ static const char usage[] =
     "commands:\n"
     "  migrate SOURCE DESTINATION [options]    move the VM\n"
     "  preflight SOURCE DESTINATION [options]  every check; changes nothing\n"
+    "  status|watch|cancel|postcopy|pause|set --control ADDRESS\n"
+    "                                          talk to a running qferry\n"
     "  policies [list|show NAME|check FILE]    the built-in policies\n"
     "  simulate (MODEL|JOURNAL) [options]      what would a policy do; no QEMU\n"
     "  replay JOURNAL                          decide again from a journal, and compare\n"
@@ -32,11 +34,10 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"migrate", cmd_migrate},
-    {"preflight", cmd_migrate},
-    {"policies", cmd_policies},
-    {"simulate", cmd_simulate},
-    {"replay", cmd_replay},
+    {"migrate", cmd_migrate},   {"preflight", cmd_migrate}, {"status", cmd_control},
+    {"watch", cmd_control},     {"cancel", cmd_control},    {"postcopy", cmd_control},
+    {"pause", cmd_control},     {"set", cmd_control},       {"policies", cmd_policies},
+    {"simulate", cmd_simulate}, {"replay", cmd_replay},
 };
 
 int tool_fail(const struct qf_err *err)

@@ -148,8 +148,10 @@ void render_record(struct render *r, const struct record *record, int64_t t_ns)
     case RECORD_OUTCOME:
         break;
     case RECORD_DECISION:
-        if (r->level >=
-            (record->u.decision.action == POLICY_WAIT ? RENDER_VERBOSE : RENDER_NORMAL)) {
+        if (r->level >= (record->u.decision.action == POLICY_WAIT &&
+                                 strcmp(record->u.decision.rule, "operator") != 0
+                             ? RENDER_VERBOSE
+                             : RENDER_NORMAL)) {
             begin(r, r->out, t_ns);
             (void)fprintf(r->out, "-> %s (%s): %s\n",
                           policy_action_name(record->u.decision.action),

@@ -21,6 +21,7 @@ int cmd_migrate(int argc, char **argv); /* also preflight: argv[0] tells */
 int cmd_policies(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
+int cmd_control(int argc, char **argv); /* status, watch, ...: argv[0] tells */
 
 /* Print "qferry: sentence" on stderr. Returns the exit status of code. */
 int tool_fail(const struct qf_err *err);

@@ -144,6 +144,16 @@ int __wrap_qmp_link_send(struct qmp_link *link,
     return __real_qmp_link_send(link, command, args, id, oob, err);
 }
 
+static void operate(struct rig_move *m)
+{
+    struct operator_command c = {.kind = MIG_OPERATOR_SET, .n = 1};
+    c.set[0] = m->operator_says;
+    if (operator_kind(m->operator_says, &c.kind))
+        c.n = 0;
+    if (drive_operator(&m->drive, &c, &m->refusal) != 0)
+        m->operator_refused++;
+}
+
 static void on_command(struct fake *f, enum model_side side, const char *name, void *arg)
 {
     struct rig_move *m = arg;
@@ -154,6 +164,8 @@ static void on_command(struct fake *f, enum model_side side, const char *name, v
         model_inject(f->model, &m->fault, f->now_ns);
     if (m->commands == m->cancel_at_command)
         drive_cancel(&m->drive);
+    if (m->commands == m->operator_at_command)
+        operate(m);
 }
 
 static const struct fake_ops fake_ops = {.on_command = on_command};

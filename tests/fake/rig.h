@@ -35,6 +35,8 @@ struct rig_move {
     unsigned cancel_at_command; /* when the n-th arrives at either fake */
     unsigned cancel_at_record;  /* from inside on_record of the n-th */
     bool cancel_first;          /* before the loop has turned */
+    unsigned operator_at_command;
+    const char *operator_says; /* "pause", or what is to be set: "timeout=1s" */
     /* When the n-th command arrives, this befalls (n 0: never). */
     unsigned fault_at_command;
     struct model_fault fault;
@@ -44,6 +46,8 @@ struct rig_move {
     struct record_result result;
     struct model_truth truth; /* at the end */
     size_t said[MODEL_SIDES]; /* bytes */
+    unsigned operator_refused; /* ... and why, the last time: */
+    struct qf_err refusal;
     unsigned commands, records, journal_errors;
     struct qf_err journal_error;
     unsigned postcopy_records; /* decisions for it */

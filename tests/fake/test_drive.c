@@ -253,6 +253,50 @@ START_TEST(cancel_from_inside_a_record)
 }
 END_TEST
 
+/* ---- the operator ---- */
+
+/* At any moment, and whatever comes of it: rig_run looks at the guest and at the replay. */
+START_TEST(the_operator_says_something_at_any_command)
+{
+    static const char *const says[] = {"pause", "postcopy", "cancel", "bandwidth=10MiB",
+                                       "downtime.max=1s"};
+    struct rig_move *m = rig_add(&rig);
+    m->policy = _i % 2 ? "post-copy" : NULL;
+    m->operator_says = says[_i % COUNT(says)];
+    m->operator_at_command = 2 + 4 * (unsigned)(_i / COUNT(says));
+    rig_run(&rig);
+    if (m->operator_refused)
+        rig_completed(m);
+    else
+        was_cancelled_or_completed(m);
+}
+END_TEST
+
+START_TEST(a_hand_on_what_never_converges)
+{
+    static const struct {
+        const char *says;
+        int status;
+        enum record_mode mode;
+    } hands[] = {
+        {"postcopy", 0, MODE_POSTCOPY},        {"pause", 0, MODE_PRECOPY},
+        {"downtime.max=60s", 0, MODE_PRECOPY}, {"timeout=1ms", 4, MODE_PRECOPY},
+        {"cancel", 5, MODE_PRECOPY},
+    };
+    struct rig_move *m = rig_add(&rig);
+    make_busy(m);
+    m->policy = "post-copy";
+    m->set[0] = "downtime.max=100ms"; /* where it starts: an operator's goes at once */
+    m->set[1] = "stop.max=0";
+    m->operator_says = hands[_i].says;
+    m->operator_at_command = 38;
+    rig_run(&rig);
+    ck_assert_msg(m->operator_refused == 0, "%s", m->refusal.text);
+    ck_assert_msg(rig_status(m) == hands[_i].status, "%s", m->result.reason);
+    ck_assert_int_eq(m->result.mode, hands[_i].mode);
+}
+END_TEST
+
 /* ---- the journal ---- */
 
 /* Fails every write, or only the sync. */
@@ -309,6 +353,11 @@ static Suite *drive_suite(void)
     tcase_add_loop_test(tc, cancel_at_any_command, 0, 20);
     tcase_add_loop_test(tc, cancel_a_move_that_wants_post_copy, 0, 7);
     tcase_add_loop_test(tc, cancel_from_inside_a_record, 0, 12);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("operator");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, the_operator_says_something_at_any_command, 0, 60);
+    tcase_add_loop_test(tc, a_hand_on_what_never_converges, 0, 5);
     suite_add_tcase(suite, tc);
     tc = tcase_create("journal");
     tcase_add_checked_fixture(tc, setup, teardown);

@@ -8,6 +8,7 @@
 
 #include "engine/base/units.h"
 #include "engine/mig.h"
+#include "engine/operator.h"
 #include "policy/policy_json.h"
 
 struct world {
@@ -260,6 +261,33 @@ static void event(struct world *w, enum mig_side_id side)
     step(w, &ev);
 }
 
+/* An operator's word, whether it may be done or not. */
+static void operate(struct world *w)
+{
+    static const char *const sets[] = {
+        "bandwidth=1MiB",
+        "postcopy.bandwidth=2MiB",
+        "downtime.max=2s",
+        "timeout=1s",
+        "on-timeout=stop",
+        "throttle.max=10",
+        "throttle.allowed=true",
+        "throttle.allowed=false",
+        "postcopy.allowed=false",
+        "stop.allowed=true",
+        "stop.max=0",
+        "progress-timeout=1s",
+    };
+    const uint8_t b = byte(w);
+    struct operator_command c = {.kind = (enum mig_operator_kind)(b & 3)};
+    struct policy changed;
+    struct mig_event ev = {.kind = MIG_EV_OPERATOR, .t_ns = w->t_ns};
+    for (unsigned i = 0; i <= (b >> 6) && c.kind == MIG_OPERATOR_SET; i++)
+        c.set[c.n++] = sets[((unsigned)(b >> 2) + i) % (sizeof(sets) / sizeof(sets[0]))];
+    if (operator_read(&c, &w->mig.policy, &changed, &ev.u.op, NULL) == 0)
+        step(w, &ev);
+}
+
 static void something(struct world *w)
 {
     const uint8_t b = byte(w);
@@ -284,11 +312,13 @@ static void something(struct world *w)
         w->t_ns += (int64_t)(b & 31) * 100 * QF_NS_PER_MS;
         break;
     case 7:
-        if (b == 0xff)
+        if (b == 0xfe)
+            operate(w);
+        else if (b == 0xff)
             step(w, &(struct mig_event){.kind = MIG_EV_CANCEL, .t_ns = w->t_ns});
         else if (w->syncing)
             step(w, &(struct mig_event){.kind = MIG_EV_SYNCED, .t_ns = w->t_ns});
-        w->syncing = w->syncing && b == 0xff;
+        w->syncing = w->syncing && b >= 0xfe;
         break;
     }
 }

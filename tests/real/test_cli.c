@@ -160,6 +160,13 @@ static const struct wrong {
     {{"replay", "/nonexistent/j.jsonl"}, "/nonexistent/j.jsonl"},
     {{"replay", "-x"}, "-x"},
     {{"replay", "/dev/null"}, "/dev/null"},
+    {{"status"}, "--control ADDRESS is missing"},
+    {{"cancel", "now"}, "takes no 'now'"},
+    {{"set", "--control", "/c"}, "FIELD=VALUE"},
+    {{"set", "--control", "/c", "timeout"}, "'timeout'"},
+    {{"watch", "--control", "c"}, "'c' is not an address"},
+    {{"pause", "--nonsense"}, "--nonsense"},
+    {{"postcopy", "--uid"}, "--uid needs a value"},
     /* addresses */
     {{"migrate", "", "/b"}, "source"},
     {{"migrate", "a.qmp", "/b"}, "'a.qmp'"},
@@ -228,6 +235,11 @@ static const struct wrong wrong_options[] = {
     {{"--unsafe", ""}, "--unsafe"},
     {{"--journal", "/nonexistent/dir/j.jsonl"}, "/nonexistent/dir/j.jsonl"},
     {{"--journal", "/"}, "--journal: /"},
+    {{"--control"}, "--control needs a value"},
+    {{"--control", "control"}, "--control: 'control'"},
+    {{"--control", "tcp:127.0.0.1:4444"}, "only a UNIX socket"},
+    {{"--control", "/nonexistent/dir/control"}, "--control: /nonexistent/dir/control"},
+    {{"--control", "/dev/null"}, "is no socket"},
     {{"--channels", "4"}, "--channels"}, /* of a part that is not built: unknown, too */
 };
 enum { N_WRONG_OPTIONS = sizeof(wrong_options) / sizeof(wrong_options[0]) };
@@ -313,6 +325,7 @@ START_TEST(help_and_version_are_printed)
                                           "--dry-run",
                                           "--json",
                                           "--journal",
+                                          "--control",
                                           "--quiet",
                                           "--verbose",
                                           NULL};
@@ -325,6 +338,10 @@ START_TEST(help_and_version_are_printed)
                  ARGS("usage: qferry preflight", "changes nothing"));
     expect_words(expect_output(ARGS(QFERRY, "policies", "--help")),
                  ARGS("usage: qferry policies", "show NAME", "check FILE"));
+    expect_words(expect_output(ARGS(QFERRY, "set", "--help")),
+                 ARGS("usage: qferry set FIELD=VALUE", "--control", "downtime.max"));
+    expect_words(expect_output(ARGS(QFERRY, "watch", "--help")),
+                 ARGS("usage: qferry watch --control", "exit status"));
     expect_words(expect_output(ARGS(QFERRY, "replay", "--help")),
                  ARGS("usage: qferry replay"));
 }

@@ -84,7 +84,8 @@ static void say_record(struct sim *s, const struct record *r)
         say_check(s, &r->u.check);
         break;
     case RECORD_DECISION:
-        if (r->u.decision.action != POLICY_WAIT)
+        if (r->u.decision.action != POLICY_WAIT ||
+            strcmp(r->u.decision.rule, "operator") == 0)
             say(s, "decision %s: %s", policy_action_name(r->u.decision.action),
                 r->u.decision.because);
         break;
@@ -322,6 +323,19 @@ static void feed_message(struct sim *s, struct model_msg *msg)
     carry_out(s);
 }
 
+static void say_operator(struct sim *s, const char *text)
+{
+    struct operator_command c = {.kind = MIG_OPERATOR_SET, .n = 1, .set = {text}};
+    struct qf_err err;
+    if (operator_kind(text, &c.kind))
+        c.n = 0;
+    say(s, "-- the operator: %s --", text);
+    if (session_operator(s->session, s->t_ns, &c, &err) == 0)
+        carry_out(s);
+    else
+        say(s, "-- refused: %s --", err.text);
+}
+
 static void do_doing(struct sim *s, unsigned i)
 {
     const struct sim_doing *d = &s->setup.doing[i];
@@ -332,6 +346,9 @@ static void do_doing(struct sim *s, unsigned i)
         say(s, "-- the user cancels --");
         session_cancel(s->session, s->t_ns);
         carry_out(s);
+        break;
+    case SIM_OPERATOR:
+        say_operator(s, d->operator_says);
         break;
     case SIM_RESTART:
         kill_session(s);

@@ -26,6 +26,7 @@ enum sim_when {
 
 enum sim_what {
     SIM_CANCEL,
+    SIM_OPERATOR, /* doing.operator_says */
     SIM_RESTART, /* the engine dies; a new one, which knows nothing, is started 50 ms later */
     SIM_FAULT
 };
@@ -37,6 +38,7 @@ struct sim_doing {
     int64_t t_ns; /* AT_TIME; AT_PHASE: after it */
     unsigned n;
     struct model_fault fault;
+    const char *operator_says; /* "pause", or what is to be set: "timeout=1s" */
 };
 
 struct sim_setup {

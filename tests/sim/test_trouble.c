@@ -97,6 +97,39 @@ static void golden(const char *name)
     ck_assert_msg(f.complaints.len == 1, "%s:\n%s", name, f.complaints.data);
 }
 
+/* A guest that never converges, and a policy that would wait for a while. */
+static const struct place busy_places[] = {
+    {"busy, post-copy allowed", MIG_PRECOPY, 500 * MODEL_MS, "post-copy", true, false},
+    {"busy, post-copy not allowed", MIG_PRECOPY, 500 * MODEL_MS, NULL, true, false},
+};
+enum { N_BUSY_PLACES = sizeof(busy_places) / sizeof(busy_places[0]) };
+
+/* What an operator says, in each place. */
+START_TEST(the_operator_has_a_hand_on_it)
+{
+    static const char *const says[] = {
+        "cancel",      "postcopy",         "pause",        "bandwidth=10MiB",
+        "timeout=1ms", "downtime.max=10s", "stop.max=1ms", "postcopy.allowed=true",
+    };
+    const char *const what = says[_i];
+    char name[64];
+    (void)snprintf(name, sizeof(name), "operator-%s", what);
+    name[strcspn(name, "=")] = '\0';
+    for (unsigned i = 0; i < N_PLACES + N_BUSY_PLACES; i++) {
+        const struct place *p = i < N_PLACES ? &places[i] : &busy_places[i - N_PLACES];
+        struct sim_setup u = setup_of(p);
+        u.n_doings = 1;
+        u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                        .what = SIM_OPERATOR,
+                                        .phase = p->phase,
+                                        .t_ns = p->after_ns,
+                                        .operator_says = what};
+        run(p->name, &u);
+    }
+    golden(name);
+}
+END_TEST
+
 static void in_each_place(const char *name, enum sim_what what, struct model_fault fault)
 {
     const bool guest = fault.what >= MODEL_POWEROFF || fault.what == MODEL_COMMANDED;
@@ -362,6 +395,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, cancel_in_each_phase);
     tcase_add_test(t, engine_restarted_in_each_phase);
+    tcase_add_loop_test(t, the_operator_has_a_hand_on_it, 0, 8);
     tcase_add_loop_test(t, fault_in_each_phase, 0, N_FAULTS);
     tcase_add_test(t, cont_refused_by_the_destination);
     tcase_add_test(t, commands_refused);

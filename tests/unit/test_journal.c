@@ -306,16 +306,117 @@ END_TEST
 
 START_TEST(notes_alone_are_for_the_journal_only)
 {
-    static const enum record_kind kinds[] = {RECORD_PHASE,   RECORD_CHECK,
-                                             RECORD_SAMPLE,  RECORD_DECISION,
-                                             RECORD_WARNING, RECORD_RESULT};
+    static const enum record_kind kinds[] = {
+        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE, RECORD_FORECAST,
+        RECORD_DECISION, RECORD_WARNING, RECORD_RESULT};
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         ck_assert(journal_is_public(kinds[i]));
     ck_assert(!journal_is_public(RECORD_NOTE));
+    ck_assert(!journal_is_public(RECORD_OUTCOME));
 }
 END_TEST
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
+
+START_TEST(the_outcome_of_a_forecast_has_its_error)
+{
+    f.record.u.outcome = (struct record_outcome_of){
+        .pass = 2,
+        .forecast = {.known = true,
+                     .verdict = POLICY_VERDICT_CONVERGES,
+                     .total_ms = {11000, 9000, 13000},
+                     .transferred_bytes = {500, 500, 500}},
+        .total_ms = 10000,
+        .downtime_ms = POLICY_UNKNOWN,
+        .transferred_bytes = 1000,
+    };
+    const char *text = record(RECORD_OUTCOME);
+    ck_assert_ptr_nonnull(strstr(text, "\"type\":\"forecast-outcome\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"pass\":2,\"verdict\":\"converges\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"total_ms\":11000,\"total_ms_low\":9000,"
+                                       "\"total_ms_high\":13000"));
+    ck_assert_ptr_nonnull(strstr(text, "\"actual_total_ms\":10000"));
+    ck_assert_ptr_nonnull(strstr(text, "\"actual_downtime_ms\":null"));
+    ck_assert_ptr_nonnull(strstr(text, "\"total_error_permille\":100"));
+    ck_assert_ptr_nonnull(strstr(text, "\"transferred_error_permille\":500"));
+}
+END_TEST
+
+/* What another process makes of a line says the same. */
+START_TEST(records_are_read_back)
+{
+    static const enum record_kind kinds[] = {
+        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE, RECORD_FORECAST,
+        RECORD_DECISION, RECORD_WARNING, RECORD_RESULT};
+    struct record r;
+    memset(&f.record, 0, sizeof(f.record));
+    switch (kinds[_i]) {
+    case RECORD_PHASE:
+        f.record.u.phase.public = f.record.u.phase.name = "precopy";
+        break;
+    case RECORD_CHECK:
+        f.record.u.check.name = "uuid";
+        f.record.u.check.verdict = CHECK_REFUSED;
+        (void)strcpy(f.record.u.check.message, "another one");
+        (void)strcpy(f.record.u.check.source, "a");
+        break;
+    case RECORD_SAMPLE:
+        f.record.u.sample.pass = 3;
+        f.record.u.sample.expected_downtime_ms = POLICY_UNKNOWN;
+        f.record.u.sample.throttle_percent = 20;
+        f.record.u.sample.guest_stopped = true;
+        break;
+    case RECORD_FORECAST:
+        f.record.u.forecast = (struct policy_forecast){
+            .known = true,
+            .verdict = POLICY_VERDICT_NEEDS_THROTTLE,
+            .total_ms = {9000, 8000, POLICY_UNKNOWN},
+            .downtime_ms = {90, 80, 100},
+        };
+        break;
+    case RECORD_DECISION:
+        f.record.u.decision.action = POLICY_SET_DOWNTIME;
+        f.record.u.decision.value = 300;
+        f.record.u.decision.rule = "operator";
+        (void)strcpy(f.record.u.decision.because, "so");
+        break;
+    case RECORD_RESULT:
+        f.record.u.result.outcome = OUTCOME_CANCELLED;
+        f.record.u.result.code = QF_E_CANCELLED;
+        f.record.u.result.running_on = PLACE_SOURCE;
+        f.record.u.result.mode = MODE_POSTCOPY;
+        f.record.u.result.blackout_ms = POLICY_UNKNOWN;
+        break;
+    case RECORD_WARNING:
+    case RECORD_NOTE:
+    case RECORD_OUTCOME:
+        (void)strcpy(f.record.u.text, "beware");
+        break;
+    }
+    (void)record(kinds[_i]);
+    ck_assert(journal_read_record(f.line, &r));
+    ck_assert_int_eq(r.kind, kinds[_i]);
+    f.clock.seq--;
+    json_t *again = journal_record(&f.clock, 6 * QF_NS_PER_S, &r, &f.mig);
+    ck_assert(json_equal(f.line, again));
+    json_decref(again);
+}
+END_TEST
+
+START_TEST(what_is_no_public_line_is_not_read_back)
+{
+    struct record r;
+    json_t *o = json_pack("{s:s}", "type", "event");
+    ck_assert(!journal_read_record(o, &r));
+    json_decref(o);
+    ck_assert(!journal_read_record(NULL, &r));
+    o = json_pack("{s:s,s:i,s:n}", "type", "decision", "action", 1, "rule");
+    ck_assert(journal_read_record(o, &r));
+    ck_assert_int_eq(r.u.decision.action, POLICY_WAIT);
+    ck_assert_str_eq(r.u.decision.rule, "");
+    json_decref(o);
+}
+END_TEST
 
 static Suite *suite(void)
 {
@@ -335,6 +436,9 @@ static Suite *suite(void)
     tcase_add_test(t, decision_names_policy_rule_and_reason);
     tcase_add_test(t, text_that_is_not_utf_8_does_not_lose_the_line);
     tcase_add_loop_test(t, result_has_the_exit_status_of_its_code, 0, COUNT(results));
+    tcase_add_test(t, the_outcome_of_a_forecast_has_its_error);
+    tcase_add_loop_test(t, records_are_read_back, 0, 7);
+    tcase_add_test(t, what_is_no_public_line_is_not_read_back);
     tcase_add_test(t, notes_alone_are_for_the_journal_only);
     suite_add_tcase(s, t);
     return s;
