@@ -17,7 +17,7 @@
 
 #include "bench_policies.h"
 
-enum { LIST_MAX = 14, ERRORS_MAX = 20000 };
+enum { LIST_MAX = 24, ERRORS_MAX = 20000 };
 
 #define WORSE_RATIO    1.05
 #define CANNOT_RATIO   0.5
@@ -194,6 +194,7 @@ static void judge_worse(const struct walk *w, struct bench_criterion *c)
         for (size_t m = 0; m < w->cases[k].n; m++) {
             const struct bench_entry *e = &w->cases[k].entries[m];
             struct bench_summary s;
+            const struct bench_run *sample = NULL;
             size_t over = 0;
             size_t failed = 0;
 
@@ -203,15 +204,16 @@ static void judge_worse(const struct walk *w, struct bench_criterion *c)
             counts[s.ratio.verdict]++;
             for (size_t i = 0; i < e->n; i++) {
                 over += e->runs[i].blackout_ms > e->allowed_ms;
-                failed += bench_ratio_of(&w->cases[k], e, i, false).verdict == BENCH_WORSE;
+                if (bench_ratio_of(&w->cases[k], e, i, false).verdict != BENCH_WORSE)
+                    continue;
+                failed++;
+                sample = &e->runs[i];
             }
             over_all += over > 0;
-            if (failed > 0 && begin_item(c, &listed, &w->cases[k], e))
-                say(c, "%s in %zu of %zu runs where %s completes: %s\n",
-                    e->runs[s.representative].end == BENCH_TOO_LONG ? "not done"
-                                                                    : "not completed",
-                    failed, e->n, s.ratio.against->contender->label,
-                    e->runs[s.representative].reason);
+            if (sample && begin_item(c, &listed, &w->cases[k], e))
+                say(c, "not completed in %zu of %zu runs where %s completes: %s\n", failed,
+                    e->n, s.ratio.against->contender->label,
+                    sample->end == BENCH_TOO_LONG ? "too long" : sample->reason);
             if (s.ratio.verdict == BENCH_RATIO && s.ratio.value > WORSE_RATIO) {
                 slower++;
                 if (begin_item(c, &listed, &w->cases[k], e))

@@ -207,7 +207,7 @@ struct bench_criterion {
     const char *title;
     bool met;
     bool judged; /* false: there was nothing to judge */
-    char text[4096];
+    char text[8192];
 };
 enum { BENCH_CRITERIA = 5 };
 void bench_judge(const struct bench_case *cases,
