@@ -405,6 +405,7 @@ static void judge_giving_up(const struct walk *w, struct bench_criterion *c)
     size_t at_once = 0;
     size_t by_limit = 0;
     size_t after_cycle = 0;
+    size_t wrong = 0;
     size_t listed = 0;
     double logs = 0;
     size_t n_ratios = 0;
@@ -421,6 +422,10 @@ static void judge_giving_up(const struct walk *w, struct bench_criterion *c)
 
                 if (r->end != BENCH_GAVE_UP)
                     continue;
+                if (b.verdict == BENCH_WORSE || bench_converges(e, i)) {
+                    wrong++;
+                    continue;
+                }
                 runs++;
                 if (b.verdict == BENCH_BOTH_GAVE_UP) {
                     logs += log(b.value);
