@@ -94,7 +94,9 @@ static const char *total_cell(const struct bench_run *r, char out[CELL])
     return out;
 }
 
-static const char *costly_cell(const struct bench_run *r, char out[CELL])
+static const char *costly_cell(const struct bench_entry *e,
+                               const struct bench_run *r,
+                               char out[CELL])
 {
     char t[32];
 
@@ -102,8 +104,11 @@ static const char *costly_cell(const struct bench_run *r, char out[CELL])
         snprintf(out, CELL, "%s at %s, %llu pass%s", r->costly_action,
                  bench_time(r->costly_ms, t), (unsigned long long)r->costly_passes,
                  r->costly_passes == 1 ? "" : "es");
-    else
-        snprintf(out, CELL, "%s", r->throttle_s > 0.05 ? "(auto-converge)" : "-");
+    else /* one that runs from the start is no decision */
+        snprintf(out, CELL, "%s",
+                 policy_throttles_from_start(&e->policy) && r->throttle_s > 0.05
+                     ? "(auto-converge)"
+                     : "-");
     return out;
 }
 
@@ -174,7 +179,7 @@ static void print_entry(const struct bench_case *c, const struct bench_entry *e)
     printf("%s%-*s %-14s %-13s %9s %9s %10s %10.1f  %-30s %-15s %s\n", indent,
            (int)(26 - strlen(indent)), e->contender->label, outcome_cell(e, &s, outcome),
            r->mode, total_cell(r, total), bench_time(r->blackout_ms, blackout),
-           bytes(r->bytes, sent), r->throttle_s, costly_cell(r, costly),
+           bytes(r->bytes, sent), r->throttle_s, costly_cell(e, r, costly),
            forecast_cell(e, r, forecast), ratio_cell(e, &s, ratio));
 }
 
