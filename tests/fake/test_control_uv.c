@@ -145,7 +145,8 @@ static const char *line(unsigned c)
     const uint64_t until = deadline();
     size_t len = 0;
     for (;;) {
-        const ssize_t n = read(f.fd[c], f.text + len, 1);
+        char *at = f.text + len;
+        ssize_t n = recv(f.fd[c], at, TEXT_MAX - 1 - len, MSG_PEEK);
         if (n == 0 || (n < 0 && errno == ECONNRESET))
             return NULL;
         if (n < 0) {
@@ -155,11 +156,16 @@ static const char *line(unsigned c)
             turn();
             continue;
         }
-        if (f.text[len] == '\n') {
-            f.text[len] = '\0';
+        const char *end = memchr(at, '\n', (size_t)n);
+        if (end)
+            n = end - at + 1;
+        ck_assert_int_eq(read(f.fd[c], at, (size_t)n), n); /* no more than the line */
+        len += (size_t)n;
+        if (end) {
+            f.text[len - 1] = '\0';
             return f.text;
         }
-        ck_assert_uint_lt(++len, TEXT_MAX - 1);
+        ck_assert_uint_lt(len, TEXT_MAX - 1);
     }
 }
 
@@ -582,6 +588,25 @@ START_TEST(a_monitor_of_something_else_is_told_apart)
 }
 END_TEST
 
+START_TEST(a_full_server_says_so_to_qferry_too)
+{
+    int rc = 1;
+    struct control_call c = {.address = f.path, .command = "query-version", .arg = &rc};
+    serve();
+    for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        (void)ready();
+    ck_assert_int_eq(uv_thread_create(&thread, call, &c), 0);
+    const uint64_t until = deadline();
+    while (f.s.n_clients == CONTROL_CLIENTS_MAX && uv_hrtime() < until)
+        turn();
+    while (f.s.n_clients > CONTROL_CLIENTS_MAX && uv_hrtime() < until)
+        turn();
+    ck_assert_int_eq(uv_thread_join(&thread), 0);
+    ck_assert_int_eq(qf_code_status(f.err.code), 6);
+    ck_assert_ptr_nonnull(strstr(f.err.text, "16 clients are connected"));
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("control_uv");
@@ -618,6 +643,7 @@ static Suite *suite(void)
     tcase_add_test(t, who_does_not_read_does_not_hold_up_the_end);
     tcase_add_test(t, a_server_that_was_never_open_is_closed_at_once);
     tcase_add_test(t, a_monitor_of_something_else_is_told_apart);
+    tcase_add_test(t, a_full_server_says_so_to_qferry_too);
     suite_add_tcase(s, t);
     return s;
 }
