@@ -27,7 +27,9 @@
 enum {
     BACKLOG = 16,
     READ_BYTES = 4096,
-    TURN_COMMANDS = 4,
+    TURN_COMMANDS =
+        4, /* and lines: a reply of QEMU's that comes meanwhile waits for no more */
+    TURN_LINES = 1,
     LINES_CAP = 4 * 1024 * 1024, /* of one turn: many times what a machine says in one */
     HURRY_MS = 200
 };
@@ -197,17 +199,20 @@ static void publish(struct control_server *s, const char *line, size_t len)
     json_decref(data);
 }
 
-static void publish_lines(struct control_server *s)
+/* At most n lines. */
+static void publish_lines(struct control_server *s, size_t n)
 {
     size_t at = 0;
-    while (at < s->lines.len) {
+    for (; at < s->lines.len && n > 0; n--) {
         const char *line = s->lines.data + at;
         const char *end = memchr(line, '\n', s->lines.len - at);
-        const size_t n = end ? (size_t)(end - line) : s->lines.len - at;
-        publish(s, line, n);
-        at += n + 1;
+        const size_t len = end ? (size_t)(end - line) : s->lines.len - at - 1;
+        publish(s, line, len);
+        at += len + 1;
     }
-    qf_buf_drop(&s->lines, s->lines.len);
+    qf_buf_drop(&s->lines, at);
+    if (s->lines.len > 0)
+        return;
     for (struct control_client *c = s->clients; c; c = c->next)
         c->dropped += s->lost;
     s->lost = 0;
@@ -282,7 +287,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         drop_client(c);
         return;
     }
-    publish_lines(c->owner); /* what it is told is as of now */
+    publish_lines(c->owner, SIZE_MAX); /* what it is told is as of now */
     if (qmp_server_feed(&c->server, buf->base, (size_t)n, NULL) != 0) {
         (void)qmp_server_error(&c->server, NULL, "GenericError", "the command is too long",
                                NULL);
@@ -300,7 +305,9 @@ static void on_later(uv_idle_t *idle)
     struct control_server *s = idle->data;
     struct control_client *next;
     (void)uv_idle_stop(idle);
-    publish_lines(s);
+    publish_lines(s, TURN_LINES);
+    if (s->lines.len > 0)
+        wake(s);
     for (struct control_client *c = s->clients; c; c = next) {
         next = c->next;
         if (c->more)
@@ -515,7 +522,7 @@ void control_close(struct control_server *s,
             on_close(s, arg);
         return;
     }
-    publish_lines(s);
+    publish_lines(s, SIZE_MAX);
     s->closing = true;
     s->on_close = on_close;
     s->close_arg = arg;

@@ -488,18 +488,25 @@ static struct policy_model_state state_at(const struct curve *c, size_t i)
     return state;
 }
 
+/* "wait", "set-downtime 300" */
+static const char *action_text(enum policy_action action, uint64_t value, char word[48])
+{
+    if (value == 0)
+        return policy_action_name(action);
+    (void)snprintf(word, 48, "%s %llu", policy_action_name(action),
+                   (unsigned long long)value);
+    return word;
+}
+
 static void differs(struct curve_outcome *out,
                     const struct curve_moment *m,
                     const struct policy_decision *d)
 {
-    (void)snprintf(out->because, sizeof(out->because),
-                   "recorded was %s, this policy says %s", policy_action_name(m->action),
-                   policy_action_name(d->action));
-    if (d->action == m->action)
-        (void)snprintf(out->because, sizeof(out->because),
-                       "recorded was %s %llu, this policy says %llu",
-                       policy_action_name(m->action), (unsigned long long)m->value,
-                       (unsigned long long)d->value);
+    char a[48];
+    char b[48];
+    (void)snprintf(
+        out->because, sizeof(out->because), "recorded was %s, this policy says %s",
+        action_text(m->action, m->value, a), action_text(d->action, d->value, b));
 }
 
 /* What this policy sets before `migrate` and the journal's did not, as far as the course of

@@ -329,7 +329,8 @@ static enum policy_model_event step_active(struct policy_model *m, int64_t until
         const int64_t horizon_ns = least(until_ns, policy_model_world_change(m));
         const double rate = policy_model_link_rate(m);
         if (m->turn_wire <= 0) {
-            close_window(m);
+            if (!m->synced) /* the sync is part of the turn that found too little pending */
+                close_window(m);
             const double left = policy_model_remaining(m);
             const bool low = left < POLICY_MODEL_PAGE_BYTES || left < m->threshold;
             if (!m->synced && (low || syncs_always(m))) {

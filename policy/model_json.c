@@ -125,7 +125,7 @@ static const struct policy_model_spec defaults = {
              .switchover_ms = 20,
              .resume_ms = 5,
              .postcopy_switch_ms = 40,
-             .sync_per_tib_ms = 200,
+             .sync_per_tib_ms = 100,
              .scan_bytes_per_s = QF_GIB * 4,
              .fault_ns = 150000,
              .throttle_trigger_percent = 50},
@@ -681,6 +681,14 @@ static int load_root(const struct reader *r, const json_t *root)
     return rc == 0 ? check_link(r) : rc;
 }
 
+static bool is_blank(const char *text, size_t len)
+{
+    size_t i = 0;
+    while (i < len && text[i] && strchr(" \t\r\n", text[i]))
+        i++;
+    return i == len;
+}
+
 int policy_model_load(const char *origin,
                       const char *text,
                       size_t len,
@@ -695,6 +703,9 @@ int policy_model_load(const char *origin,
         return qf_fail(err, QF_E_USAGE, "%s:1: %zu bytes; a model has at most %d", origin,
                        len, POLICY_MODEL_FILE_MAX);
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!root && is_blank(text, len))
+        return qf_fail(err, QF_E_USAGE, "%s:1: nothing in it; write an object in braces",
+                       origin);
     if (!root) {
         /* jansson says nothing at all when its buffers cannot grow */
         if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')

@@ -48,6 +48,8 @@ enum {
     /* Passes until a throttle is in force; after so many more QEMU will not do it any more. */
     THROTTLE_DELAY = 2,
     THROTTLE_PASSES = 5,
+    /* ... and so long: it looks at syncs that are more than a second apart */
+    THROTTLE_MS = 6000,
     PATIENCE_PASSES = 5,
     PATIENCE_MS = 60000,
     LOW_POINT_PERMILLE = 1250,
@@ -136,8 +138,10 @@ static uint32_t needed_throttle(const struct view *v, uint64_t downtime_ms)
 {
     const uint32_t cap = throttle_cap(v->p);
     const uint64_t floor_ms = qf_mul_div(downtime_ms, FLOOR_PERMILLE, 1000);
-    uint32_t percent = v->run->curve.throttle_percent + THROTTLE_STEP_PERCENT;
-    percent -= percent % THROTTLE_STEP_PERCENT;
+    const uint32_t now = v->run->curve.throttle_percent;
+    /* One that did not do is made a good deal stronger: every step takes passes. */
+    uint32_t percent = v->run->pace.throttle_percent > 0 ? now + (100 - now) / 3 : now + 1;
+    percent += THROTTLE_STEP_PERCENT - percent % THROTTLE_STEP_PERCENT;
     if (percent < v->p->throttle_initial_percent)
         percent = v->p->throttle_initial_percent;
     for (; percent < cap; percent += THROTTLE_STEP_PERCENT)
@@ -242,6 +246,7 @@ static bool throttle(const struct view *v, uint32_t percent)
     say_floor(v);
     r->throttle_percent = percent;
     r->throttle_pass = policy_trend_complete(&v->run->trend);
+    r->throttle_t_ns = v->s->t_ns;
     r->stalls = v->run->trend.stalled_passes;
     if (v->s->downtime_limit_ms < v->p->downtime_max_ms)
         r->next_downtime_ms = v->p->downtime_max_ms;
@@ -265,7 +270,8 @@ static bool is_throttle_pending(const struct view *v)
         return false;
     const uint64_t passes = policy_trend_complete(&v->run->trend) - r->throttle_pass;
     const bool in_force = v->s->throttle_percent + 2 >= r->throttle_percent;
-    if (!in_force && passes >= THROTTLE_PASSES)
+    const bool is_time = v->s->t_ns - r->throttle_t_ns >= THROTTLE_MS * QF_NS_PER_MS;
+    if (!in_force && passes >= THROTTLE_PASSES && is_time)
         r->throttle_failed = true; /* it never came */
     if (r->throttle_failed)
         return false;

@@ -349,6 +349,8 @@ static int reply(struct qmp_client *c,
     else
         msg->body = json_object_get(whole, "return");
     const json_t *id = json_object_get(whole, "id");
+    if (c->state == QMP_GREETING && error)
+        return qf_fail(err, QF_E_PROTO, "it does not greet, but says: %s", msg->error_desc);
     if (c->state == QMP_GREETING)
         return qf_fail(err, QF_E_PROTO, "this is not a QMP monitor: it does not greet");
     if (!id)

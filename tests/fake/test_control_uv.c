@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,7 +146,8 @@ static const char *line(unsigned c)
     const uint64_t until = deadline();
     size_t len = 0;
     for (;;) {
-        const ssize_t n = read(f.fd[c], f.text + len, 1);
+        char *at = f.text + len;
+        ssize_t n = recv(f.fd[c], at, TEXT_MAX - 1 - len, MSG_PEEK);
         if (n == 0 || (n < 0 && errno == ECONNRESET))
             return NULL;
         if (n < 0) {
@@ -155,11 +157,16 @@ static const char *line(unsigned c)
             turn();
             continue;
         }
-        if (f.text[len] == '\n') {
-            f.text[len] = '\0';
+        const char *end = memchr(at, '\n', (size_t)n);
+        if (end)
+            n = end - at + 1;
+        ck_assert_int_eq(read(f.fd[c], at, (size_t)n), n); /* no more than the line */
+        len += (size_t)n;
+        if (end) {
+            f.text[len - 1] = '\0';
             return f.text;
         }
-        ck_assert_uint_lt(++len, TEXT_MAX - 1);
+        ck_assert_uint_lt(len, TEXT_MAX - 1);
     }
 }
 
@@ -556,29 +563,47 @@ END_TEST
 
 /* ---- qferry's own client ---- */
 
-static uv_thread_t thread;
+static atomic_bool called;
 
 static void call(void *arg)
 {
     struct control_call *c = arg;
     int *rc = c->arg;
     *rc = control_call(c, &f.err);
+    atomic_store(&called, true);
+}
+
+/* It blocks, so it has a thread of its own; the server turns on this one. */
+static int call_from_outside(const char *command)
+{
+    int rc = 1;
+    uv_thread_t thread;
+    struct control_call c = {.address = f.path, .command = command, .arg = &rc};
+    atomic_store(&called, false);
+    ck_assert_int_eq(uv_thread_create(&thread, call, &c), 0);
+    while (!atomic_load(&called)) /* control_call has a deadline */
+        turn();
+    ck_assert_int_eq(uv_thread_join(&thread), 0);
+    return rc;
 }
 
 START_TEST(a_monitor_of_something_else_is_told_apart)
 {
-    int rc = 1;
-    struct control_call c = {.address = f.path, .command = "migrate", .arg = &rc};
     serve();
-    ck_assert_int_eq(uv_thread_create(&thread, call, &c), 0);
-    const uint64_t until = deadline();
-    while (f.s.n_clients == 0 && uv_hrtime() < until)
-        turn();
-    while (f.s.n_clients > 0 && uv_hrtime() < until)
-        turn();
-    ck_assert_int_eq(uv_thread_join(&thread), 0);
-    ck_assert_int_eq(rc, -QF_E_PROTO);
+    ck_assert_int_eq(call_from_outside("migrate"), -QF_E_PROTO);
     ck_assert_ptr_nonnull(strstr(f.err.text, "not a qferry"));
+    ck_assert_int_eq(call_from_outside("migration-pause"), 0);
+    ck_assert_uint_eq(f.calls, 1);
+}
+END_TEST
+
+START_TEST(a_full_server_says_so_to_qferry_too)
+{
+    serve();
+    for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        (void)ready();
+    ck_assert_int_eq(call_from_outside("query-version"), -QF_E_PROTO);
+    ck_assert_ptr_nonnull(strstr(f.err.text, "16 clients are connected"));
 }
 END_TEST
 
@@ -618,6 +643,7 @@ static Suite *suite(void)
     tcase_add_test(t, who_does_not_read_does_not_hold_up_the_end);
     tcase_add_test(t, a_server_that_was_never_open_is_closed_at_once);
     tcase_add_test(t, a_monitor_of_something_else_is_told_apart);
+    tcase_add_test(t, a_full_server_says_so_to_qferry_too);
     suite_add_tcase(s, t);
     return s;
 }

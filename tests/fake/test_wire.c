@@ -126,7 +126,7 @@ static const struct {
     {"HTTP/1.1 400 Bad Request\r\n\r\n", "this is not a QMP monitor: it says"},
     {"{\"return\": {}}\r\n", "this is not a QMP monitor: it does not greet"},
     {"{\"error\": {\"class\": \"GenericError\", \"desc\": \"x\"}}\r\n",
-     "this is not a QMP monitor: it does not greet"},
+     "it does not greet, but says: x"},
     {"{}", "this is not a QMP monitor: it does not greet"},
     {"{\"QMP\": 3}", "the monitor sent a strange greeting"},
     {"{\"QMP\": {}}{\"QMP\": {}}", "the monitor sent a strange greeting"},

@@ -76,7 +76,7 @@ static const struct {
     {"SSH-2.0-x\r\n", "12 this is not a QMP monitor"},
     {"{}", "12 this is not a QMP monitor: it does not greet|"},
     {"{\"error\":{\"class\":\"GenericError\",\"desc\":\"x\"}}",
-     "12 this is not a QMP monitor: it does not greet|"},
+     "12 it does not greet, but says: x|"},
     {"{\"return\":{}}", "12 this is not a QMP monitor: it does not greet|"},
     {"{\"QMP\":17}", "12 the monitor sent a strange greeting|"},
     {GREETING GREETING, "12 the monitor sent a strange greeting|"},
