@@ -13,7 +13,7 @@
 
 #include "tests/real/move.h"
 
-enum { ARGS_MAX = 8, TEXT_MAX = 2048 };
+enum { ARGS_MAX = 8, TEXT_MAX = 8192 };
 
 static struct fixture {
     struct world w;
@@ -349,8 +349,12 @@ END_TEST
 
 /* ---- policies ---- */
 
-static const char *const presets[] = {"minimal-downtime", "post-copy", "suspend-if-needed",
-                                      "stop-and-copy"};
+/* but for libvirt, of which `check` warns */
+static const char *const presets[] = {
+    "minimal-downtime", "post-copy",      "suspend-if-needed",      "very-large-vm",
+    "stop-and-copy",    "legacy",         "kubevirt",               "vdsm-minimal-downtime",
+    "vdsm-post-copy",   "proxmox",        "vdsm-suspend-if-needed", "vdsm-very-large-vm",
+    "nova"};
 enum { N_PRESETS = sizeof(presets) / sizeof(presets[0]) };
 
 START_TEST(the_policies_are_listed)
@@ -362,8 +366,8 @@ START_TEST(the_policies_are_listed)
         ck_assert_ptr_nonnull(strstr(list, presets[i]));
     snprintf(first, sizeof(first), "%.*s", (int)strcspn(list, "\n"), list);
     ck_assert_ptr_nonnull(strstr(first, "(default)"));
-    snprintf(first, sizeof(first), "%s", list);
-    ck_assert_str_eq(expect_output(ARGS(QFERRY, "policies", "list")), first);
+    ck_assert_uint_lt((unsigned)snprintf(first, sizeof(first), "%s", list), sizeof(first));
+    ck_assert_int_eq(strcmp(expect_output(ARGS(QFERRY, "policies", "list")), first), 0);
 }
 END_TEST
 
@@ -398,7 +402,7 @@ static const struct bad_policy {
     {"{\"name\": \"x\", \"downtime\": 7}", "downtime"},
     {"{\"name\": \"x\", \"throttle\": {\"max\": 100}}", "throttle.max"},
     {"{\"name\": \"x\", \"stop\": {\"allowed\": \"maybe\"}}", "stop.allowed"},
-    {"{\"name\": \"x\", \"pacing\": \"forecast\"}", "pacing"},
+    {"{\"name\": \"x\", \"pacing\": \"sometimes\"}", "pacing"},
     {"{\"name\": \"x\", \"steps\": 1}", "steps"},
     {"{\"name\": \"x\", \"steps\": [{\"trigger\": {\"nosuch\": 1}, \"action\": \"pause\"}]}",
      "nosuch"},
