@@ -113,22 +113,29 @@ static void read_sample(struct reading *r, const json_t *line)
         r->passes = (uint64_t)pass - 1;
 }
 
+static bool is_costly(const char *action)
+{
+    return strcmp(action, "throttle") == 0 || strcmp(action, "postcopy") == 0 ||
+           strcmp(action, "pause") == 0 || strcmp(action, "abort") == 0;
+}
+
 static void read_decision(struct reading *r, const json_t *line)
 {
-    static const char *const costly[] = {"throttle", "postcopy", "pause", "abort"};
+    struct bench_run *out = r->out;
     const char *action = text_of(line, "action");
 
     if (strcmp(action, "wait") == 0)
         return;
-    snprintf(r->out->rule, sizeof(r->out->rule), "%s", text_of(line, "rule"));
-    for (size_t i = 0; i < sizeof(costly) / sizeof(costly[0]) && !r->out->costly; i++) {
-        if (strcmp(action, costly[i]) != 0)
-            continue;
-        r->out->costly = true;
-        snprintf(r->out->costly_action, sizeof(r->out->costly_action), "%s", action);
-        r->out->costly_ms = r->start_ms > 0 ? time_ms(line) - r->start_ms : 0;
-        r->out->costly_passes = r->passes;
-    }
+    snprintf(out->rule, sizeof(out->rule), "%s", text_of(line, "rule"));
+    if (!is_costly(action))
+        return;
+    snprintf(out->last_costly, sizeof(out->last_costly), "%s", action);
+    if (out->costly)
+        return;
+    out->costly = true;
+    snprintf(out->costly_action, sizeof(out->costly_action), "%s", action);
+    out->costly_ms = r->start_ms > 0 ? time_ms(line) - r->start_ms : 0;
+    out->costly_passes = r->passes;
 }
 
 static void read_result(struct reading *r, const json_t *line)

@@ -238,20 +238,13 @@ static void judge_worse(const struct walk *w, struct bench_criterion *c)
 
 /* ---- 2: guests that cannot converge ---- */
 
-/* The first costly decision is the one that ends it. */
+/* The first costly decision is the one that ends it; or none was needed: it was enough to raise the
+ * limit, or to wait for the right moment. */
 static bool is_right(const struct bench_run *r, const struct bench_ratio *ratio)
 {
-    if (r->end == BENCH_GAVE_UP)
-        return strcmp(r->costly_action, "abort") == 0 && ratio->verdict != BENCH_WORSE;
-    if (r->end != BENCH_COMPLETED)
+    if (r->end != BENCH_COMPLETED && r->end != BENCH_GAVE_UP)
         return false;
-    if (!r->costly) /* it was enough to raise the limit, or to wait for the right moment */
-        return true;
-    if (strcmp(r->mode, "postcopy") == 0)
-        return strcmp(r->costly_action, "postcopy") == 0;
-    if (strcmp(r->mode, "stop-and-copy") == 0)
-        return strcmp(r->costly_action, "pause") == 0;
-    return strcmp(r->costly_action, "throttle") == 0;
+    return strcmp(r->costly_action, r->last_costly) == 0 && ratio->verdict != BENCH_WORSE;
 }
 
 struct mean {

@@ -16,6 +16,10 @@ static void note_rule(void *arg,
     (void)s;
     if (d->action != POLICY_WAIT)
         snprintf(out->rule, sizeof(out->rule), "%s", d->rule);
+    if (d->action == POLICY_THROTTLE || d->action == POLICY_POSTCOPY ||
+        d->action == POLICY_PAUSE || d->action == POLICY_ABORT)
+        snprintf(out->last_costly, sizeof(out->last_costly), "%s",
+                 policy_action_name(d->action));
 }
 
 static enum bench_end end_of(enum simulate_outcome o)

@@ -103,6 +103,7 @@ struct bench_run {
     char costly_action[16];
     double costly_ms;
     uint64_t costly_passes;
+    char last_costly[16];
     /* the total as expected at the end of the second pass */
     bool forecast;
     bool forecast_never;
