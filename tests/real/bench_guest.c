@@ -20,6 +20,7 @@ enum {
     PUMP_MS = 100,
     OVERHEAD_MS = 100, /* of a blackout: TCG, a shared machine */
     ARGS_MAX = 40,
+    JOURNAL_PATH_MAX = 512,
     CANCEL_MS = 60000
 };
 
@@ -287,6 +288,24 @@ static int check_guest(struct lab_vm *src, struct lab_vm *dst, const struct benc
     return -1;
 }
 
+/* In the lab's folder, or kept: $QFERRY_KEEP_JOURNALS/GUEST-POLICY.jsonl, the last run's. */
+static const char *journal_path(struct lab *lab,
+                                const struct bench_guest *g,
+                                const struct bench_contender *c,
+                                char out[JOURNAL_PATH_MAX])
+{
+    const char *dir = getenv("QFERRY_KEEP_JOURNALS");
+    char path[LAB_PATH_MAX];
+
+    if (dir)
+        snprintf(out, JOURNAL_PATH_MAX, "%s/%s-%s.jsonl", dir, g->name,
+                 c ? c->label : "waiting");
+    else
+        snprintf(out, JOURNAL_PATH_MAX, "%s", lab_path(lab, "journal", path));
+    (void)remove(out);
+    return out;
+}
+
 static int run_in(struct lab *lab,
                   const struct bench_options *o,
                   const struct bench_guest *g,
@@ -297,14 +316,14 @@ static int run_in(struct lab *lab,
     struct lab_vm *src = start(lab, g, false);
     struct lab_vm *dst = src ? start(lab, g, true) : NULL;
     struct lab_proc *proc;
-    char journal[LAB_PATH_MAX];
+    char journal[JOURNAL_PATH_MAX];
     int64_t until_ns;
     bool too_long;
 
     if (!dst || lab_guest_ready(src) < 0)
         return -1;
     lab_pump(lab, SETTLE_MS);
-    proc = launch(lab, src, dst, o, c, p, lab_path(lab, "journal", journal));
+    proc = launch(lab, src, dst, o, c, p, journal_path(lab, g, c, journal));
     if (!proc)
         return -1;
     until_ns = lab_now_ns() + (int64_t)(o->cap_ms * 1e6);
