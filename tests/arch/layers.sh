@@ -12,7 +12,7 @@ doors() {
     qmp) echo "qmp engine/base" ;;
     netsel) echo "netsel engine/base" ;;
     engine) echo "engine engine/base policy qmp netsel" ;;
-    # `qferry policies` is about policy files and nothing else: it asks that room directly
+    # `qferry policies` and `qferry simulate` are about that room and ask it directly
     tools) echo "tools engine engine/base policy" ;;
     esac
 }
