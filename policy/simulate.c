@@ -129,7 +129,7 @@ void simulate_init(struct simulate *sim,
                    const struct simulate_ops *ops,
                    void *arg)
 {
-    struct policy_model_options options = {
+    const struct policy_model_options options = {
         .downtime_limit_ms = policy->downtime_start_ms,
         .bandwidth_bytes_per_s = policy->bandwidth_bytes_per_s > 0
                                      ? policy->bandwidth_bytes_per_s
@@ -144,7 +144,6 @@ void simulate_init(struct simulate *sim,
     const struct policy_sample s = {.t_ns = sim->t0_ns};
     struct policy_decision d;
     policy_decide(policy, &sim->run, &s, &d);
-    options.guest_stopped = d.action == POLICY_PAUSE;
     policy_model_init(&sim->model, spec, &options, seed);
     policy_model_throttle(
         &sim->model, 1,

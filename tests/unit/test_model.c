@@ -155,9 +155,11 @@ START_TEST(the_switchover_ignores_max_bandwidth)
     f.spec.guest.sets[0].writes_bytes_per_s = 10 * MIB;
     f.spec.qemu.switchover_ms = 30;
     f.options.downtime_limit_ms = 1000;
+    f.spec.qemu.resume_ms = 11;
     start();
     run();
     near(seconds(), 68, 12);
+    ck_assert_int_eq(f.m.blackout_ns - f.m.downtime_ns, 11 * QF_NS_PER_MS);
     ck_assert(f.m.downtime_ns < (30 + 210) * QF_NS_PER_MS); /* 20 MiB at 100, not at 20 */
     ck_assert(f.m.downtime_ns > 30 * QF_NS_PER_MS);
 }
