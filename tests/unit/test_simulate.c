@@ -157,7 +157,7 @@ START_TEST(a_stop_on_the_way_ends_it)
     f.policy.throttle_allowed = false;
     const struct simulate_result *r = run();
     ck_assert_int_eq(r->outcome, SIMULATE_COMPLETED);
-    ck_assert_int_eq(r->mode, SIMULATE_MODE_STOP);
+    ck_assert_int_eq(r->mode, SIMULATE_MODE_PRECOPY);
     ck_assert(r->blackout_ms > 1000 && r->blackout_ms < 3000);
     ck_assert_int_eq(r->costly_action, POLICY_PAUSE);
 }
@@ -167,7 +167,7 @@ START_TEST(the_first_costly_decision_is_told_and_the_last_reason)
 {
     preset("suspend-if-needed");
     const struct simulate_result *r = run();
-    ck_assert_int_eq(r->mode, SIMULATE_MODE_STOP);
+    ck_assert_int_eq(r->mode, SIMULATE_MODE_PRECOPY);
     ck_assert_int_eq(r->costly_action, POLICY_THROTTLE);
     ck_assert_uint_lt(r->costly_ms, (uint64_t)(f.last.wake_ns / QF_NS_PER_MS));
     ck_assert_int_eq(f.last.action, POLICY_PAUSE);
