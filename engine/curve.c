@@ -628,11 +628,11 @@ static bool start_differs(const struct curve *c,
 {
     const bool known = curve_fit(c, 0, &out->spec);
     simulate_init(sim, p, &out->spec, seed, ops, arg);
-    if (sim->paused == c->stopped_first)
+    if (sim->stopped_first == c->stopped_first)
         return false;
     describe(&out->spec, known, out->guest, sizeof(out->guest));
     (void)snprintf(out->because, sizeof(out->because), "%s",
-                   sim->paused
+                   sim->stopped_first
                        ? "this policy stops the guest before memory moves"
                        : "recorded was a guest stopped before memory moved, this policy "
                          "lets it run");

@@ -21,8 +21,11 @@
  * Pages of all kinds are taken to lie mixed in memory, so a walk takes the same share of each.
  * What a sync finds is independent of what was pending: pending' = 1 - (1 - p)(1 - q).
  *
+ * What waits in sockets counts as sent for QEMU; the link needs time for it when the guest has
+ * stopped.
+ *
  * Left out: XBZRLE and other compression, block migration, the page sizes of memory backends,
- * what the migration itself takes from the guest's CPU time, the buffers of sockets. */
+ * several channels, and what the migration itself takes from the guest's CPU time. */
 #include "policy/model.h"
 
 #include "engine/base/units.h"
@@ -68,17 +71,31 @@ static double cold_bytes(const struct policy_model_guest *g)
     return used < g->memory_bytes ? (double)(g->memory_bytes - used) : 0;
 }
 
+static struct mix weigh(double data, double zero)
+{
+    return (struct mix){.data = data,
+                        .zero = zero,
+                        .wire = data * (POLICY_MODEL_PAGE_BYTES + PAGE_HEADER) /
+                                    POLICY_MODEL_PAGE_BYTES +
+                                zero * ZERO_WIRE / POLICY_MODEL_PAGE_BYTES};
+}
+
 static struct mix pending(const struct policy_model *m)
 {
     const struct policy_model_guest *g = &m->spec->guest;
-    struct mix mix = {.data = m->cold_pending * cold_bytes(g),
-                      .zero = m->zero_pending * (double)g->zero_bytes};
+    double data = m->cold_pending * cold_bytes(g);
     for (uint32_t i = 0; i < g->n_sets; i++)
-        mix.data += m->pending[i] * (double)g->sets[i].bytes;
-    mix.wire =
-        mix.data * (POLICY_MODEL_PAGE_BYTES + PAGE_HEADER) / POLICY_MODEL_PAGE_BYTES +
-        mix.zero * ZERO_WIRE / POLICY_MODEL_PAGE_BYTES;
-    return mix;
+        data += m->pending[i] * (double)g->sets[i].bytes;
+    return weigh(data, m->zero_pending * (double)g->zero_bytes);
+}
+
+/* Of it, what comes next: zero pages that lie behind the others have to wait for them. */
+static struct mix next_up(const struct policy_model *m)
+{
+    const struct mix all = pending(m);
+    const bool waits =
+        m->spec->guest.zero_last && m->passes <= 1 && all.data >= POLICY_MODEL_PAGE_BYTES;
+    return waits ? weigh(all.data, 0) : all;
 }
 
 double policy_model_remaining(const struct policy_model *m)
@@ -87,15 +104,16 @@ double policy_model_remaining(const struct policy_model *m)
     return mix.data + mix.zero;
 }
 
-/* A share of everything pending goes out. */
+/* A share of what is next goes out. */
 static void send_share(struct policy_model *m, double share)
 {
-    const struct mix mix = pending(m);
+    const struct mix mix = next_up(m);
     const double keep = share < 1 ? 1 - share : 0;
     for (uint32_t i = 0; i < m->spec->guest.n_sets; i++)
         m->pending[i] *= keep;
     m->cold_pending *= keep;
-    m->zero_pending *= keep;
+    if (mix.zero > 0)
+        m->zero_pending *= keep;
     m->wire += mix.wire * (1 - keep);
     m->window_wire += mix.wire * (1 - keep);
     m->walked += (mix.data + mix.zero) * (1 - keep);
@@ -123,7 +141,7 @@ static void elapse_to(struct policy_model *m, int64_t then_ns)
     }
 }
 
-/* Time for all that is pending at this rate, zero pages looked through on the way. */
+/* Time for so much at this rate, zero pages looked through on the way. */
 static double time_for_ns(const struct policy_model *m, const struct mix *mix, double rate)
 {
     const uint64_t scan = m->spec->qemu.scan_bytes_per_s;
@@ -131,13 +149,11 @@ static double time_for_ns(const struct policy_model *m, const struct mix *mix, d
 }
 
 /* Everything pending, without limit, with the guest stopped. */
-static void drain(struct policy_model *m, uint64_t limit_bytes_per_s)
+static void drain(struct policy_model *m)
 {
     for (;;) {
-        const struct mix mix = pending(m);
-        double rate = policy_model_link_rate(m);
-        if (limit_bytes_per_s > 0)
-            rate = smaller(rate, (double)limit_bytes_per_s);
+        const struct mix mix = next_up(m);
+        const double rate = policy_model_link_rate(m);
         const int64_t change_ns = policy_model_world_change(m);
         if (mix.wire <= 0 || (rate <= 0 && change_ns == INT64_MAX))
             return;
@@ -224,6 +240,15 @@ static void sync(struct policy_model *m)
 
 /* ---- the end ---- */
 
+/* What QEMU has sent and the link has not: nothing while max-bandwidth is what holds QEMU back. */
+static int64_t queue_ns(const struct policy_model *m)
+{
+    const double rate = policy_model_link_rate(m);
+    const double queued = smaller((double)m->spec->link.buffer_bytes, m->wire);
+    const bool limited = m->limit_bytes_per_s > 0 && (double)m->limit_bytes_per_s < rate;
+    return rate > 0 && !limited ? (int64_t)(queued / rate * 1e9) : 0;
+}
+
 static void finish(struct policy_model *m)
 {
     const struct policy_model_qemu *q = &m->spec->qemu;
@@ -231,7 +256,8 @@ static void finish(struct policy_model *m)
     collect(m);
     m->now_ns += sync_cost_ns(m);
     m->stage = POLICY_MODEL_COMPLETED; /* the guest writes no more */
-    drain(m, 0);
+    m->now_ns += queue_ns(m);
+    drain(m);
     m->now_ns += qf_ms_to_ns(q->switchover_ms) + (int64_t)m->spec->link.latency_ns;
     m->downtime_ns = m->now_ns - stop_ns;
     m->blackout_ns =
@@ -244,7 +270,7 @@ static void switch_to_postcopy(struct policy_model *m)
     const int64_t stop_ns = m->now_ns;
     collect(m);
     m->stage = POLICY_MODEL_POSTCOPY;
-    m->now_ns += sync_cost_ns(m) + qf_ms_to_ns(q->postcopy_switch_ms) +
+    m->now_ns += sync_cost_ns(m) + queue_ns(m) + qf_ms_to_ns(q->postcopy_switch_ms) +
                  (int64_t)m->spec->link.latency_ns;
     m->downtime_ns = m->now_ns - stop_ns;
     m->blackout_ns =
@@ -269,18 +295,19 @@ static double budget(const struct policy_model *m)
 /* Many windows in one stretch: where each is like the last, and none ends the pass. */
 static bool send_stretch(struct policy_model *m, int64_t horizon_ns, double rate)
 {
-    const struct mix mix = pending(m);
+    const struct mix mix = next_up(m);
     if (m->now_ns != m->window_ns || m->window_wire > 0 || syncs_always(m))
         return false;
     double per_window = mix.wire * (double)window_ns / time_for_ns(m, &mix, rate);
     if (m->limit_bytes_per_s > 0)
         per_window = smaller(per_window, budget(m));
-    const double left = mix.data + mix.zero;
-    const double walk = per_window * left / mix.wire; /* pages, in bytes */
+    const double walk = per_window * (mix.data + mix.zero) / mix.wire; /* pages, in bytes */
+    const double left = policy_model_remaining(m);
     const double next = per_window * 10 * (double)m->downtime_limit_ms / 1000;
     const double threshold = next > m->threshold ? next : m->threshold;
     double n = (double)((horizon_ns - m->now_ns) / window_ns);
     n = smaller(n, (left - threshold) / walk - 1);
+    n = smaller(n, mix.wire / per_window);
     if (n < STRETCH_MIN)
         return false;
     const int64_t windows = (int64_t)n;
@@ -292,7 +319,7 @@ static bool send_stretch(struct policy_model *m, int64_t horizon_ns, double rate
 
 static void begin_turn(struct policy_model *m, double rate)
 {
-    const struct mix mix = pending(m);
+    const struct mix mix = next_up(m);
     m->turn_wire = mix.wire * smaller(1, TURN_MS * 1e6 / time_for_ns(m, &mix, rate));
     if (m->limit_bytes_per_s > 0)
         m->turn_wire = smaller(m->turn_wire, budget(m) - m->window_wire);
@@ -304,7 +331,7 @@ static void begin_turn(struct policy_model *m, double rate)
 
 static void go_on_turn(struct policy_model *m, int64_t horizon_ns, double rate)
 {
-    const struct mix mix = pending(m);
+    const struct mix mix = next_up(m);
     const double share = smaller(1, m->turn_wire / mix.wire);
     const double ns = time_for_ns(m, &mix, rate) * share;
     const double most_ns = (double)(horizon_ns - m->now_ns);

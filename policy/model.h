@@ -52,9 +52,10 @@ struct policy_model_phase {
 struct policy_model_guest {
     uint64_t memory_bytes;
     uint64_t zero_bytes; /* of it, never touched: 9 bytes each page on the wire */
-    uint32_t
-        busy_percent; /* CPU time that it uses: a throttle below what is idle costs nothing */
-    uint32_t cpus;    /* a page fault in post-copy stops one of them */
+    bool zero_last;      /* they lie behind the others, as memory never needed does */
+    /* CPU time that it uses: a throttle that takes only idle time costs nothing */
+    uint32_t busy_percent;
+    uint32_t cpus;          /* a page fault in post-copy stops one of them */
     uint32_t noise_percent; /* standard deviation of the rates, drawn anew each second */
     struct policy_model_set sets[POLICY_MODEL_SETS_MAX];
     uint32_t n_sets;
@@ -78,7 +79,9 @@ struct policy_model_drop {
 struct policy_model_link {
     uint64_t rate_bytes_per_s;
     uint64_t latency_ns; /* round trip */
-    uint32_t loss_ppm;   /* packets lost in a million */
+    /* in sockets and queues when QEMU is faster than the link: sent, as far as QEMU knows */
+    uint64_t buffer_bytes;
+    uint32_t loss_ppm; /* packets lost in a million */
     uint32_t noise_percent;
     struct policy_model_change changes[POLICY_MODEL_CHANGES_MAX]; /* by time */
     uint32_t n_changes;
@@ -158,8 +161,8 @@ struct policy_model {
     int64_t noise_until_ns;
 
     /* QEMU */
-    int64_t
-        busy_until_ns;  /* setting up, in a sync, or out of budget until the window ends */
+    /* setting up, in a sync, or out of budget until the window ends */
+    int64_t busy_until_ns;
     double turn_wire;   /* what this turn of the loop still sends */
     bool synced;        /* nothing was sent since the last sync */
     int64_t window_ns;  /* when the window of 100 ms began ... */

@@ -60,6 +60,7 @@ static const struct member root_members[] = {
 static const struct member guest_members[] = {
     {"memory",  KIND_SIZE,    SPEC(guest.memory_bytes)},
     {"zero",    KIND_SHARE,   SPEC(guest.zero_bytes)},
+    {"zero-last", KIND_BOOLEAN, SPEC(guest.zero_last)},
     {"busy",    KIND_PERCENT, SPEC(guest.busy_percent)},
     {"cpus",    KIND_COUNT,   SPEC(guest.cpus)},
     {"noise",   KIND_PERCENT, SPEC(guest.noise_percent)},
@@ -85,6 +86,7 @@ static const struct member link_members[] = {
     {"rate",    KIND_RATE,     SPEC(link.rate_bytes_per_s)},
     {"latency", KIND_LATENCY,  SPEC(link.latency_ns)},
     {"loss",    KIND_LOSS,     SPEC(link.loss_ppm)},
+    {"buffer",  KIND_SIZE,     SPEC(link.buffer_bytes)},
     {"noise",   KIND_PERCENT,  SPEC(link.noise_percent)},
     {"changes", KIND_LIST,     0},
     {"drops",   KIND_LIST,     0},

@@ -38,6 +38,8 @@ enum {
     SOON = 2,
     /* ... or when a pass leaves this much of what it had: then it hardly shrinks. */
     HARDLY_PERMILLE = 850,
+    /* ... and like this it does not. */
+    PROOF_PERMILLE = 960,
     /* A limit is set so much above the floor. */
     LIMIT_MARGIN_PERMILLE = 1150,
     LIMIT_MARGIN_MS = 10,
@@ -352,6 +354,10 @@ static bool do_something(const struct view *v)
     }
     if (may_throttle && would_end(v, p->downtime_max_ms, throttle_cap(p), FORECAST_LOW))
         return throttle(v, throttle_cap(p));
+    /* What throws away everything that was done is done on proof only. */
+    if (shrinks_to_permille(v) < PROOF_PERMILLE &&
+        would_end(v, p->downtime_max_ms, v->run->curve.throttle_percent, FORECAST_LOW))
+        return wait_for(v, "it may still converge, one more pass");
     return act(v, POLICY_ABORT);
 }
 

@@ -105,7 +105,6 @@ void simulate_carry_out(struct simulate *sim,
             policy_refused(&sim->run, POLICY_POSTCOPY);
         break;
     case POLICY_PAUSE:
-        sim->paused = true;
         policy_model_stop_guest(m);
         break;
     case POLICY_ABORT:
@@ -129,7 +128,7 @@ void simulate_init(struct simulate *sim,
                    const struct simulate_ops *ops,
                    void *arg)
 {
-    struct policy_model_options options = {
+    const struct policy_model_options options = {
         .downtime_limit_ms = policy->downtime_start_ms,
         .bandwidth_bytes_per_s = policy->bandwidth_bytes_per_s > 0
                                      ? policy->bandwidth_bytes_per_s
@@ -144,11 +143,11 @@ void simulate_init(struct simulate *sim,
     const struct policy_sample s = {.t_ns = sim->t0_ns};
     struct policy_decision d;
     policy_decide(policy, &sim->run, &s, &d);
-    options.guest_stopped = d.action == POLICY_PAUSE;
     policy_model_init(&sim->model, spec, &options, seed);
     policy_model_throttle(
         &sim->model, 1,
         policy->throttle_initial_percent > 1 ? policy->throttle_initial_percent - 1 : 1, 1);
+    sim->stopped_first = d.action == POLICY_PAUSE;
     tell(sim, &s, &d);
     simulate_carry_out(sim, &s, &d);
 }
@@ -185,9 +184,9 @@ static void conclude(struct simulate *sim)
                  : m->stage == POLICY_MODEL_COMPLETED ? SIMULATE_COMPLETED
                  : m->stage == POLICY_MODEL_LOST      ? SIMULATE_LOST
                                                       : SIMULATE_UNFINISHED;
-    r->mode = m->postcopy_ns > 0 ? SIMULATE_MODE_POSTCOPY
-              : sim->paused      ? SIMULATE_MODE_STOP
-                                 : SIMULATE_MODE_PRECOPY;
+    r->mode = m->postcopy_ns > 0   ? SIMULATE_MODE_POSTCOPY
+              : sim->stopped_first ? SIMULATE_MODE_STOP
+                                   : SIMULATE_MODE_PRECOPY;
     r->total_ms = (uint64_t)(m->now_ns / QF_NS_PER_MS);
     r->downtime_ms = (uint64_t)(m->downtime_ns / QF_NS_PER_MS);
     r->blackout_ms = (uint64_t)(m->blackout_ns / QF_NS_PER_MS);

@@ -31,7 +31,8 @@ enum simulate_outcome {
 #undef SIMULATE_OUTCOME_ENUM
 };
 
-/* As in the result line of a migration. */
+/* As in the result line of a migration: stop-and-copy is a guest that was stopped before memory
+ * moved; one that was stopped on the way has a long blackout. */
 #define SIMULATE_MODES(X)   \
     X(PRECOPY, "precopy")   \
     X(POSTCOPY, "postcopy") \
@@ -83,7 +84,7 @@ struct simulate {
     struct policy_run run;
     struct policy_model model;
     int64_t t0_ns;
-    bool paused; /* by the policy */
+    bool stopped_first; /* the policy stopped the guest before memory moved */
     bool aborted;
     struct simulate_result result;
 };

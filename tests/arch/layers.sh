@@ -12,8 +12,8 @@ doors() {
     qmp) echo "qmp engine/base" ;;
     netsel) echo "netsel engine/base" ;;
     engine) echo "engine engine/base policy qmp netsel" ;;
-    # `qferry policies` and the choice of a policy are about policy files and nothing else: they ask
-    # that room directly
+    # policy files, the choice of one and simulations are about that room and nothing else: they ask
+    # it directly
     tools) echo "tools engine engine/base policy" ;;
     esac
 }

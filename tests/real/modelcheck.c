@@ -26,10 +26,14 @@ enum {
 #define TOLERANCE   0.25
 #define RESULT_TYPE "\"type\":\"result\""
 
-/* Loopback, and QEMU 7.2 under TCG with a small machine. Measured, not fitted to a guest. */
-#define LAB_LINK "{\"rate\": \"300MiB\", \"latency\": \"100us\"}"
-#define LAB_QEMU \
-    "{\"setup\": \"5ms\", \"switchover\": \"8ms\", \"postcopy-switch\": \"8ms\", \"resume\": \"2ms\"}"
+/* The laboratory: a link of 40 MB/s (tools/bench-model makes it), and QEMU 7.2 under TCG with a
+ * small machine. The same figures for every guest; they were settled on in rounds with these very
+ * guests, so the comparison shows that one model serves them all, not that it foresees others. */
+#define LAB_LINK \
+    "{\"rate\": \"320Mbit\", \"latency\": \"100us\", \"buffer\": \"2MiB\", \"noise\": 0}"
+#define LAB_QEMU                                                                     \
+    "{\"setup\": \"5ms\", \"switchover\": \"10ms\", \"postcopy-switch\": \"8ms\", " \
+    "\"resume\": \"2ms\"}"
 
 struct guest {
     const char *name;
@@ -47,26 +51,33 @@ struct guest {
     unsigned bandwidth; /* bytes a second */
 };
 
+/* Downtime limits of several windows (100 ms of QEMU's): what is left at the end is known to within
+ * one window only. */
 /* clang-format off */
 static const struct guest guests[] = {
-    {.name = "idle", .mem_mib = 100, .ws_mib = 64, .cold_mib = 16, .rate = 0,
-     .policy = "minimal-downtime", .bandwidth = 20000000},
-    {.name = "converging", .mem_mib = 100, .ws_mib = 64, .cold_mib = 16, .rate = 500,
-     .policy = "minimal-downtime", .bandwidth = 20000000},
+    {.name = "idle", .mem_mib = 88, .ws_mib = 64, .cold_mib = 16, .rate = 0,
+     .policy = "minimal-downtime", .sets = {"downtime.max=1s", "downtime.start=1s"}, .bandwidth = 20000000},
+    {.name = "converging", .mem_mib = 100, .ws_mib = 64, .cold_mib = 16, .rate = 1500,
+     .policy = "minimal-downtime", .sets = {"downtime.start=400ms"}, .bandwidth = 20000000},
     {.name = "slowly converging", .mem_mib = 90, .ws_mib = 64, .rate = 3600, .random = true,
-     .policy = "minimal-downtime", .sets = {"throttle.allowed=false"}, .bandwidth = 20000000},
+     .policy = "minimal-downtime", .sets = {"throttle.allowed=false", "downtime.start=300ms"},
+     .bandwidth = 20000000},
     {.name = "never, post-copy", .mem_mib = 100, .ws_mib = 48, .cold_mib = 32, .rate = 20000,
      .policy = "post-copy", .bandwidth = 20000000},
     {.name = "never, stop", .mem_mib = 72, .ws_mib = 40, .cold_mib = 16, .rate = 15000, .random = true,
      .policy = "suspend-if-needed", .sets = {"throttle.allowed=false"}, .bandwidth = 20000000},
-    {.name = "bursty", .mem_mib = 100, .ws_mib = 32, .cold_mib = 48, .rate = 10000,
+    {.name = "bursty", .mem_mib = 88, .ws_mib = 32, .cold_mib = 48, .rate = 10000,
      .burst_on_ms = 2000, .burst_off_ms = 4000,
-     .policy = "minimal-downtime", .sets = {"throttle.allowed=false"}, .bandwidth = 20000000},
+     .policy = "minimal-downtime", .sets = {"throttle.allowed=false", "downtime.max=800ms",
+     "downtime.start=800ms"}, .bandwidth = 20000000},
     {.name = "hot and cold", .mem_mib = 100, .ws_mib = 64, .hot_mib = 4, .hot_share = 90,
      .cold_mib = 16, .rate = 8000, .random = true,
-     .policy = "minimal-downtime", .sets = {"throttle.allowed=false"}, .bandwidth = 20000000},
-    {.name = "faster link", .mem_mib = 100, .ws_mib = 80, .rate = 5000,
-     .policy = "minimal-downtime", .sets = {"downtime.start=50ms"}, .bandwidth = 50000000},
+     .policy = "minimal-downtime", .sets = {"throttle.allowed=false", "downtime.start=300ms"},
+     .bandwidth = 20000000},
+    {.name = "hot set fits", .mem_mib = 64, .ws_mib = 8, .cold_mib = 40, .rate = 20000, .random = true,
+     .policy = "minimal-downtime", .sets = {"downtime.start=500ms"}, .bandwidth = 30000000},
+    {.name = "bound by the link", .mem_mib = 100, .ws_mib = 80, .rate = 4000,
+     .policy = "minimal-downtime", .sets = {"downtime.start=300ms"}, .bandwidth = 1000000000},
 };
 /* clang-format on */
 enum { N_GUESTS = sizeof(guests) / sizeof(guests[0]) };
@@ -140,6 +151,7 @@ static int write_model(const struct guest *g, uint64_t start_ms, const char *pat
 
     snprintf(size, sizeof(size), "%" PRId64, (int64_t)(zero * MIB));
     json_object_set_new(guest, "zero", json_string(size));
+    json_object_set_new(guest, "zero-last", json_true()); /* see guest/ram.c */
     if (g->burst_on_ms > 0) {
         json_object_set_new(guest, "phases",
                             json_pack("[{s:f, s:i}, {s:f, s:i}]", "for",
@@ -164,6 +176,10 @@ static int read_figures(const char *line, struct figures *f)
     snprintf(f->outcome, sizeof(f->outcome), "%s", outcome ? outcome : "?");
     for (int i = 0; i < MEASURES; i++) {
         f->value[i] = json_number_value(json_object_get(o, members[i]));
+    }
+    if (!json_is_number(
+            json_object_get(o, members[DOWNTIME]))) { /* 7.2 forgets it at times */
+        f->value[DOWNTIME] = json_number_value(json_object_get(o, "blackout_ms"));
     }
     json_decref(o);
     return outcome ? 0 : -1;
@@ -211,6 +227,28 @@ static int simulate(struct lab *lab,
     return read_figures(line, f);
 }
 
+/* QFERRY_KEEP_JOURNALS=DIR: the last journal of each guest stays there. */
+static void keep(const struct guest *g, const char *journal)
+{
+    const char *dir = getenv("QFERRY_KEEP_JOURNALS");
+    char path[4096];
+    char buf[65536];
+    size_t n;
+    FILE *in = dir ? fopen(journal, "r") : NULL;
+
+    snprintf(path, sizeof(path), "%s/%s.jsonl", dir ? dir : "", g->name);
+    FILE *out = in ? fopen(path, "w") : NULL;
+    while (out && (n = fread(buf, 1, sizeof(buf), in)) > 0) {
+        fwrite(buf, 1, n, out);
+    }
+    if (out) {
+        fclose(out);
+    }
+    if (in) {
+        fclose(in);
+    }
+}
+
 static int migrate(struct lab *lab,
                    const struct guest *g,
                    uint64_t *start_ms,
@@ -255,6 +293,7 @@ static int migrate(struct lab *lab,
         }
         return -1;
     }
+    keep(g, journal);
     const struct lab_event *setup = lab_event_find(src, "MIGRATION", "status", "setup");
     *start_ms = status.ms + (setup ? (uint64_t)(setup->t_ns - asked_ns) / 1000000 : 0);
     return read_figures(line, f);

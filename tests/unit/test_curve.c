@@ -247,6 +247,33 @@ START_TEST(curve_and_link_are_found_again)
 }
 END_TEST
 
+START_TEST(the_limit_in_force_is_known_at_each_sample)
+{
+    (void)journal("minimal-downtime");
+    must_load();
+    ck_assert_uint_eq(f.curve.moments[0].s.downtime_limit_ms, 100);
+    ck_assert_uint_eq(f.curve.moments[f.curve.n - 1].s.downtime_limit_ms, 500);
+}
+END_TEST
+
+START_TEST(no_more_is_fitted_than_there_is)
+{
+    struct policy_model_spec spec;
+    f.spec.guest.n_sets =
+        1; /* grows like a straight line: without end, as far as one can see */
+    f.spec.guest.sets[0] =
+        (struct policy_model_set){"line", 700 * MIB, 40 * MIB, POLICY_MODEL_SWEEP};
+    (void)journal("minimal-downtime");
+    must_load();
+    ck_assert(curve_fit(&f.curve, 0, &spec));
+    uint64_t all = spec.guest.zero_bytes;
+    for (uint32_t i = 0; i < spec.guest.n_sets; i++)
+        all += spec.guest.sets[i].bytes;
+    ck_assert_uint_le(all, QF_GIB);
+    ck_assert_uint_gt(all, QF_GIB / 2);
+}
+END_TEST
+
 START_TEST(a_changing_link_is_carried_on)
 {
     struct policy_model_spec spec;
@@ -393,6 +420,8 @@ int main(void)
     tcase_add_test(tc, from_the_first_other_decision_a_model_takes_over);
     tcase_add_test(tc, the_fitted_guest_behaves_like_the_recorded_one);
     tcase_add_test(tc, curve_and_link_are_found_again);
+    tcase_add_test(tc, the_limit_in_force_is_known_at_each_sample);
+    tcase_add_test(tc, no_more_is_fitted_than_there_is);
     tcase_add_test(tc, a_changing_link_is_carried_on);
     tcase_add_test(tc, a_stop_before_the_start_models_it_all);
     tcase_add_test(tc, a_guest_that_never_ran_shows_nothing);

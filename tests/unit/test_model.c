@@ -155,11 +155,30 @@ START_TEST(the_switchover_ignores_max_bandwidth)
     f.spec.guest.sets[0].writes_bytes_per_s = 10 * MIB;
     f.spec.qemu.switchover_ms = 30;
     f.options.downtime_limit_ms = 1000;
+    f.spec.qemu.resume_ms = 11;
     start();
     run();
     near(seconds(), 68, 12);
+    ck_assert_int_eq(f.m.blackout_ns - f.m.downtime_ns, 11 * QF_NS_PER_MS);
     ck_assert(f.m.downtime_ns < (30 + 210) * QF_NS_PER_MS); /* 20 MiB at 100, not at 20 */
     ck_assert(f.m.downtime_ns > 30 * QF_NS_PER_MS);
+}
+END_TEST
+
+START_TEST(what_waits_in_sockets_is_sent_while_the_guest_is_stopped)
+{
+    f.spec.guest.sets[0].writes_bytes_per_s = 0;
+    f.spec.link.buffer_bytes = 5 * MIB;
+    start();
+    run();
+    /* and what fits the limit: 0 to 10 MiB */
+    ck_assert(f.m.downtime_ns >= 50 * QF_NS_PER_MS &&
+              f.m.downtime_ns <= 150 * QF_NS_PER_MS);
+    f.options.bandwidth_bytes_per_s = 90 * MIB; /* holds QEMU back: nothing waits */
+    f.options.downtime_limit_ms = 1;
+    start();
+    run();
+    ck_assert(f.m.downtime_ns < 5 * QF_NS_PER_MS);
 }
 END_TEST
 
@@ -199,6 +218,24 @@ START_TEST(zero_pages_cost_time_to_look_at_and_nine_bytes)
     run();
     near(seconds(), 5.12 + 2, 2);
     near(f.m.wire, 512.0 * MIB * 4104 / 4096 + 512.0 * MIB * 9 / 4096, 0.01);
+    near(f.m.walked, 1024.0 * MIB, 0.01);
+}
+END_TEST
+
+START_TEST(zero_pages_may_lie_behind_the_others)
+{
+    f.spec.guest.sets[0].writes_bytes_per_s = 0;
+    f.spec.guest.zero_bytes = 512 * MIB;
+    f.spec.guest.zero_last = true;
+    f.spec.qemu.scan_bytes_per_s = 256 * MIB;
+    start();
+    run_to(3);
+    near(policy_model_remaining(&f.m) / MIB, 1024 - 300, 1); /* nothing for free yet */
+    ck_assert(f.m.zero_pending == 1);
+    run();
+    near(seconds(), 5.12 + 2, 3);
+    ck_assert(f.m.downtime_ns <=
+              40 * QF_NS_PER_MS + 1); /* the rest is zero: looked at only */
     near(f.m.walked, 1024.0 * MIB, 0.01);
 }
 END_TEST
@@ -602,9 +639,11 @@ int main(void)
     tcase_add_test(tc, a_guest_that_writes_nothing_needs_one_pass);
     tcase_add_test(tc, it_switches_when_what_is_pending_fits_the_downtime_limit);
     tcase_add_test(tc, the_switchover_ignores_max_bandwidth);
+    tcase_add_test(tc, what_waits_in_sockets_is_sent_while_the_guest_is_stopped);
     tcase_add_test(tc, max_bandwidth_is_kept);
     tcase_add_test(tc, measured_bandwidth_is_the_links);
     tcase_add_test(tc, zero_pages_cost_time_to_look_at_and_nine_bytes);
+    tcase_add_test(tc, zero_pages_may_lie_behind_the_others);
     tcase_add_test(tc, nothing_is_lost_on_the_way);
     tcase_add_test(tc, a_sync_takes_time_by_the_size_of_memory);
     tcase_add_test(tc, always_syncing_runs_the_counter_away);

@@ -53,14 +53,14 @@ START_TEST(every_field_is_read)
 {
     must(load(
         "{\"name\": \"n\", \"description\": [\"one\", \"two\"],"
-        " \"guest\": {\"zero\": \"25%\", \"memory\": \"2GiB\", \"busy\": 40, \"cpus\": 3,"
+        " \"guest\": {\"zero\": \"25%\", \"memory\": \"2GiB\", \"zero-last\": true, \"busy\": 40, \"cpus\": 3,"
         "   \"noise\": \"7%\", \"repeat\": false, \"start\": \"1500ms\","
         "   \"phases\": [{\"for\": \"2s\", \"writes\": 0.5},"
         "                {\"writes\": {\"b\": 2.125}, \"for\": 1}],"
         "   \"sets\": [{\"name\": \"a\", \"size\": 8192, \"writes\": \"80Mbit\","
         "               \"pattern\": \"sweep\"}, {\"name\": \"b\", \"size\": \"1MiB\"}]},"
         " \"link\": {\"rate\": \"10Gbit\", \"latency\": \"1.5ms\", \"loss\": 0.25,"
-        "   \"noise\": 2, \"changes\": [{\"at\": 3, \"rate\": \"1MiB\"}],"
+        "   \"noise\": 2, \"buffer\": \"3KiB\", \"changes\": [{\"at\": 3, \"rate\": \"1MiB\"}],"
         "   \"drops\": [{\"at\": \"4s\", \"for\": \"500ms\"}], \"repeat\": \"1min\"},"
         " \"qemu\": {\"max-bandwidth\": \"32MiB\", \"setup\": \"1ms\","
         "   \"switchover\": \"2ms\", \"resume\": \"3ms\", \"postcopy-switch\": \"4ms\","
@@ -74,7 +74,8 @@ START_TEST(every_field_is_read)
     ck_assert_str_eq(f.s.description, "one two");
     ck_assert_uint_eq(g->memory_bytes, 2 * QF_GIB);
     ck_assert_uint_eq(g->zero_bytes, QF_GIB / 2);
-    ck_assert(g->busy_percent == 40 && g->cpus == 3 && g->noise_percent == 7);
+    ck_assert(g->zero_last && g->busy_percent == 40 && g->cpus == 3 &&
+              g->noise_percent == 7);
     ck_assert(!g->repeats && g->start_ms == 1500 && !g->starts_anywhere);
     ck_assert_uint_eq(g->n_phases, 2);
     ck_assert(g->phases[0].for_ms == 2000 && g->phases[0].factor_permille[0] == 500);
@@ -87,7 +88,8 @@ START_TEST(every_field_is_read)
     ck_assert(g->sets[1].pattern == POLICY_MODEL_RANDOM &&
               g->sets[1].writes_bytes_per_s == 0);
     ck_assert(l->rate_bytes_per_s == 1250000000 && l->latency_ns == 1500000);
-    ck_assert(l->loss_ppm == 2500 && l->noise_percent == 2 && l->repeat_ms == 60000);
+    ck_assert(l->buffer_bytes == 3072 && l->loss_ppm == 2500 && l->noise_percent == 2 &&
+              l->repeat_ms == 60000);
     ck_assert(l->n_changes == 1 && l->changes[0].at_ms == 3000);
     ck_assert(l->changes[0].rate_bytes_per_s == 1048576);
     ck_assert(l->n_drops == 1 && l->drops[0].at_ms == 4000 && l->drops[0].for_ms == 500);
@@ -122,8 +124,9 @@ static const struct {
     {"{\"gest\": 1}", "my.json:1: gest: unknown field; did you mean guest?"},
     {"{\"guest\": 1}", "my.json:1: guest: 1 is not an object; write {\"memory\": ...}"},
     {"{\"x\": 1, \"x\": 2}", "my.json:1: duplicate object key near '\"x\"'"},
-    {MODEL(", \"ze\": 0", "", ""), "my.json:2: guest.ze: unknown field; there are memory, "
-                                   "zero, busy, cpus, noise, sets, phases, repeat, start"},
+    {MODEL(", \"ze\": 0", "", ""),
+     "my.json:2: guest.ze: unknown field; there are memory, "
+     "zero, zero-last, busy, cpus, noise, sets, phases, repeat, start"},
     {MODEL(",\n\"sets\": [\n{\"sise\": 1}]", "", ""),
      "my.json:4: guest.sets[0].sise: unknown field; did you mean size?"},
     {MODEL("", ", \"rat\": 1", ""),

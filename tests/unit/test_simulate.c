@@ -157,9 +157,21 @@ START_TEST(a_stop_on_the_way_ends_it)
     f.policy.throttle_allowed = false;
     const struct simulate_result *r = run();
     ck_assert_int_eq(r->outcome, SIMULATE_COMPLETED);
-    ck_assert_int_eq(r->mode, SIMULATE_MODE_STOP);
+    ck_assert_int_eq(r->mode, SIMULATE_MODE_PRECOPY);
     ck_assert(r->blackout_ms > 1000 && r->blackout_ms < 3000);
     ck_assert_int_eq(r->costly_action, POLICY_PAUSE);
+}
+END_TEST
+
+START_TEST(the_first_costly_decision_is_told_and_the_last_reason)
+{
+    preset("suspend-if-needed");
+    const struct simulate_result *r = run();
+    ck_assert_int_eq(r->mode, SIMULATE_MODE_PRECOPY);
+    ck_assert_int_eq(r->costly_action, POLICY_THROTTLE);
+    ck_assert_uint_lt(r->costly_ms, (uint64_t)(f.last.wake_ns / QF_NS_PER_MS));
+    ck_assert_int_eq(f.last.action, POLICY_PAUSE);
+    ck_assert_str_eq(r->reason, f.last.because);
 }
 END_TEST
 
@@ -274,6 +286,7 @@ int main(void)
     tcase_add_test(tc, a_throttle_slows_the_guest_until_it_fits);
     tcase_add_test(tc, a_stop_before_memory_moves_is_a_blackout_of_all_of_it);
     tcase_add_test(tc, a_stop_on_the_way_ends_it);
+    tcase_add_test(tc, the_first_costly_decision_is_told_and_the_last_reason);
     tcase_add_test(tc, giving_up_leaves_the_guest_where_it_is);
     tcase_add_test(tc, a_time_limit_is_met_to_the_millisecond);
     tcase_add_test(tc, without_limits_it_is_unfinished_after_a_day);
