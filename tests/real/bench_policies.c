@@ -17,6 +17,7 @@
 #include "engine/base/units.h"
 #include "lab.h"
 #include "policy/model_json.h"
+#include "policy/model_world.h"
 #include "policy/policy_json.h"
 
 enum { MODEL_RUNS = 9, GUEST_RUNS = 1, CAP_S = 180, LIBVIRT_TIMES = 2 };
@@ -158,11 +159,24 @@ void bench_waiting(const struct policy *p, const struct bench_guest *g, struct p
 
 /* ---- guests ---- */
 
-static uint64_t slowest_link(const struct policy_model_spec *s)
+/* What the link carries of TCP at the start, losses considered. */
+static double link_rate(const struct policy_model_spec *s)
 {
-    const uint64_t limit = s->qemu.max_bandwidth_bytes_per_s;
+    static struct policy_model m;
+    const struct policy_model_options options = {.bandwidth_bytes_per_s = POLICY_UNKNOWN};
+    double rate;
 
-    return limit > 0 && limit < s->link.rate_bytes_per_s ? limit : s->link.rate_bytes_per_s;
+    policy_model_init(&m, s, &options, 1);
+    rate = policy_model_link_rate(&m);
+    return rate > 0 ? rate : (double)s->link.rate_bytes_per_s;
+}
+
+/* What waits in sockets when the guest stops, unless QEMU is slower than the link. */
+static double queue_ms(const struct policy_model_spec *s, double rate)
+{
+    const double limit = (double)s->qemu.max_bandwidth_bytes_per_s;
+
+    return limit > 0 && limit < rate ? 0 : (double)s->link.buffer_bytes * 1000 / rate;
 }
 
 /* The last sync and the device state, or the switch; then the guest's resume. */
@@ -179,6 +193,8 @@ static double overhead_ms(const struct policy_model_qemu *q, uint64_t memory_byt
 static int model_get(size_t i, struct bench_guest *out)
 {
     struct qf_err err;
+    double rate;
+    double limit;
 
     *out = (struct bench_guest){0};
     if (policy_model_builtin(policy_model_name(i), &out->spec, &err) != 0) {
@@ -188,13 +204,15 @@ static int model_get(size_t i, struct bench_guest *out)
     snprintf(out->name, sizeof(out->name), "%s", out->spec.name);
     snprintf(out->text, sizeof(out->text), "%s", out->spec.description);
     out->memory_bytes = out->spec.guest.memory_bytes;
-    out->link_bytes_per_s = slowest_link(&out->spec);
+    rate = link_rate(&out->spec);
+    limit = (double)out->spec.qemu.max_bandwidth_bytes_per_s;
+    out->link_bytes_per_s = (uint64_t)(limit > 0 && limit < rate ? limit : rate);
     out->once_ms = (double)(out->memory_bytes - out->spec.guest.zero_bytes) * 1000 /
                    (double)out->link_bytes_per_s;
     for (uint32_t k = 0; k < out->spec.guest.n_phases; k++)
         out->cycle_ms += (double)out->spec.guest.phases[k].for_ms;
     out->overhead_ms = overhead_ms(&out->spec.qemu, out->memory_bytes) +
-                       (double)out->spec.link.latency_ns / 1e6;
+                       queue_ms(&out->spec, rate) + (double)out->spec.link.latency_ns / 1e6;
     return 0;
 }
 
