@@ -557,7 +557,7 @@ static void take_over(const struct curve *c,
     const bool known = curve_fit(c, s->elapsed_ns, spec);
     describe(spec, known, out->guest, sizeof(out->guest));
     policy_model_init(&sim->model, spec, &options, sim->model.random);
-    policy_model_throttle(&sim->model, 1, 1, 1);
+    simulate_hold_throttle(&sim->model, p);
     if (s->throttle_percent > 1)
         policy_model_throttle(&sim->model, s->throttle_percent,
                               p->throttle_increment_percent, p->throttle_max_percent);

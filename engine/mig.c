@@ -285,7 +285,7 @@ static void end(struct mig *m, struct mig_todo *todo)
         r->running_on = PLACE_DESTINATION;
     (void)snprintf(r->reason, sizeof(r->reason), "%s", m->reason);
     r->mode = m->was_postcopy      ? MODE_POSTCOPY
-              : m->paused_at_start ? MODE_STOP_AND_COPY
+              : m->guest_paused || m->paused_at_start ? MODE_STOP_AND_COPY
                                    : MODE_PRECOPY;
     r->total_ms = m->started ? ms_between(m->migrate_ns, m->now_ns) : POLICY_UNKNOWN;
     r->downtime_ms = src->migrate.downtime_ms == QAPI_UNKNOWN_U64

@@ -8,7 +8,8 @@
  *   the bounds do not agree, and passes still shrink      wait for one more pass, and say so
  *   the guest has just changed what it does               wait for a low point, for a while
  *   certain that it does not converge:
- *      a throttle within bounds brings it down            throttle, by as much as is needed
+ *      a throttle within bounds brings it down            throttle, by as much as is needed,
+ *                                                         unless a stop takes less of the guest's time
  *      post-copy is allowed                               switch now: waiting leaves no less
  *      the stop is allowed, and short enough              stop the guest
  *      a throttle makes the stop short enough             throttle
@@ -38,8 +39,11 @@ enum {
     SOON = 2,
     /* ... or when a pass leaves this much of what it had: then it hardly shrinks. */
     HARDLY_PERMILLE = 850,
-    /* ... and like this it does not. */
+    /* ... and like this it does not, or when the floor is so many times above the limit. */
     PROOF_PERMILLE = 960,
+    FAR_FACTOR = 3,
+    /* A floor so little above the limit may be below it. */
+    NEARLY_PERMILLE = 1100,
     /* A limit is set so much above the floor. */
     LIMIT_MARGIN_PERMILLE = 1150,
     LIMIT_MARGIN_MS = 10,
@@ -47,6 +51,8 @@ enum {
     FLOOR_PERMILLE = 800,
     THROTTLE_MILD_PERCENT = 40,
     THROTTLE_STEP_PERCENT = 5,
+    /* what a throttle leaves to the guest, of what would just do */
+    THROTTLE_MARGIN_PERCENT = 75,
     /* Passes until a throttle is in force; after so many more QEMU will not do it any more. */
     THROTTLE_DELAY = 2,
     THROTTLE_PASSES = 5,
@@ -135,24 +141,25 @@ static uint32_t throttle_cap(const struct policy *p)
     return goal > 0 && goal < p->throttle_max_percent ? goal : p->throttle_max_percent;
 }
 
-/* The smallest throttle that gets it below so much downtime; 0 = none does. */
+/* The smallest throttle that gets it below so much downtime; 0 = none does. How fast a guest writes
+ * beyond what the link carries does not show in what passes leave, and every step that was too small
+ * takes passes: so somewhat more is taken than seems to be needed, and a good deal more after one that
+ * did not do. */
 static uint32_t needed_throttle(const struct view *v, uint64_t downtime_ms)
 {
     const uint32_t cap = throttle_cap(v->p);
     const uint64_t floor_ms = qf_mul_div(downtime_ms, FLOOR_PERMILLE, 1000);
     const uint32_t now = v->run->curve.throttle_percent;
-    /* One that did not do is made a good deal stronger: every step takes passes. */
     uint32_t percent = v->run->pace.throttle_percent > 0 ? now + (100 - now) / 3 : now + 1;
     percent += THROTTLE_STEP_PERCENT - percent % THROTTLE_STEP_PERCENT;
     if (percent < v->p->throttle_initial_percent)
         percent = v->p->throttle_initial_percent;
     for (; percent < cap; percent += THROTTLE_STEP_PERCENT)
-        if (would_end(v, floor_ms, percent, FORECAST_BEST))
-            return percent;
-    return cap > v->run->curve.throttle_percent &&
-                   would_end(v, downtime_ms, cap, FORECAST_BEST)
-               ? cap
-               : 0;
+        if (would_end(v, floor_ms, percent, FORECAST_BEST)) {
+            percent = 100 - (100 - percent) * THROTTLE_MARGIN_PERCENT / 100;
+            return percent < cap ? percent : cap;
+        }
+    return cap > now && would_end(v, downtime_ms, cap, FORECAST_BEST) ? cap : 0;
 }
 
 /* ---- sentences ---- */
@@ -327,6 +334,28 @@ static bool may_hurry(const struct view *v)
                qf_mul_div(limit, AT_LIMIT_PERMILLE, 1000);
 }
 
+/* That it does not converge is certain, and not by a little. */
+static bool is_proven(const struct view *v)
+{
+    const uint32_t slow = v->run->curve.throttle_percent;
+    const uint64_t most = v->p->downtime_max_ms;
+    if (!would_end(v, qf_mul_div(most, NEARLY_PERMILLE, 1000), slow, FORECAST_LOW) ||
+        shrinks_to_permille(v) >= PROOF_PERMILLE)
+        return true;
+    return shrinks_to_permille(v) >= HARDLY_PERMILLE &&
+           !would_end(v, qf_mul_sat(most, FAR_FACTOR), slow, FORECAST_BEST);
+}
+
+/* What a stop would take from the guest, against what a throttle would: guest time either way. */
+static bool is_stop_cheaper(const struct view *v, uint32_t throttle_percent)
+{
+    struct forecast_course c;
+    const uint64_t stop_ms = left_ms(v);
+    return may_stop(v) && stop_ms < stop_bound_ms(v->p) &&
+           attempt(v, v->p->downtime_max_ms, throttle_percent, FORECAST_BEST, &c) &&
+           stop_ms <= qf_mul_div(c.ms, throttle_percent, 100);
+}
+
 /* Waiting is over. */
 static bool do_something(const struct view *v)
 {
@@ -338,7 +367,9 @@ static bool do_something(const struct view *v)
     const uint64_t stop_ms = stop_bound_ms(p);
     if (may_throttle) {
         const uint32_t percent = needed_throttle(v, p->downtime_max_ms);
-        if (percent > 0 && (!may_postcopy || percent <= THROTTLE_MILD_PERCENT))
+        const bool is_better =
+            may_postcopy ? percent <= THROTTLE_MILD_PERCENT : !is_stop_cheaper(v, percent);
+        if (percent > 0 && is_better)
             return throttle(v, percent);
     }
     if (policy_trend_complete(&v->run->trend) < 2)
@@ -355,10 +386,8 @@ static bool do_something(const struct view *v)
     if (may_throttle && would_end(v, p->downtime_max_ms, throttle_cap(p), FORECAST_LOW))
         return throttle(v, throttle_cap(p));
     /* What throws away everything that was done is done on proof only. */
-    if (shrinks_to_permille(v) < PROOF_PERMILLE &&
-        would_end(v, p->downtime_max_ms, v->run->curve.throttle_percent, FORECAST_LOW))
-        return wait_for(v, "it may still converge, one more pass");
-    return act(v, POLICY_ABORT);
+    return is_proven(v) ? act(v, POLICY_ABORT)
+                        : wait_for(v, "it may still converge, one more pass");
 }
 
 static bool at_boundary(const struct view *v)
@@ -383,8 +412,9 @@ static bool at_boundary(const struct view *v)
     }
     if (is_throttle_pending(v))
         return wait_for(v, "the throttle is not in force yet");
-    const bool certain = !would_end(v, most, slow, FORECAST_LOW) ||
-                         (complete >= 2 && shrinks_to_permille(v) >= HARDLY_PERMILLE);
+    const bool certain =
+        !would_end(v, qf_mul_div(most, NEARLY_PERMILLE, 1000), slow, FORECAST_LOW) ||
+        (complete >= 2 && shrinks_to_permille(v) >= HARDLY_PERMILLE);
     if (!certain)
         return wait_for(v, "it may still converge, one more pass");
     if (is_worth_patience(v))

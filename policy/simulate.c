@@ -121,6 +121,16 @@ static void tell(const struct simulate *sim,
         sim->ops->on_decision(sim->arg, s, d);
 }
 
+void simulate_hold_throttle(struct policy_model *m, const struct policy *p)
+{
+    const uint32_t initial = p->throttle_initial_percent;
+    if (policy_throttles_from_start(p))
+        policy_model_throttle(m, initial, p->throttle_increment_percent,
+                              p->throttle_max_percent);
+    else
+        policy_model_throttle(m, 1, initial > 1 ? initial - 1 : 1, 1);
+}
+
 void simulate_init(struct simulate *sim,
                    const struct policy *policy,
                    const struct policy_model_spec *spec,
@@ -144,9 +154,7 @@ void simulate_init(struct simulate *sim,
     struct policy_decision d;
     policy_decide(policy, &sim->run, &s, &d);
     policy_model_init(&sim->model, spec, &options, seed);
-    policy_model_throttle(
-        &sim->model, 1,
-        policy->throttle_initial_percent > 1 ? policy->throttle_initial_percent - 1 : 1, 1);
+    simulate_hold_throttle(&sim->model, policy);
     sim->stopped_first = d.action == POLICY_PAUSE;
     tell(sim, &s, &d);
     simulate_carry_out(sim, &s, &d);

@@ -106,6 +106,10 @@ void simulate_carry_out(struct simulate *sim,
                         const struct policy_sample *s,
                         const struct policy_decision *d);
 
+/* Auto-converge as engine/phase_configure.c sets it before `migrate`: at the policy's own pace from
+ * the start, or held at one percent. */
+void simulate_hold_throttle(struct policy_model *m, const struct policy *p);
+
 const char *simulate_outcome_name(enum simulate_outcome o);
 const char *simulate_mode_name(enum simulate_mode mode);
 

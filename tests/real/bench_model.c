@@ -62,9 +62,6 @@ void bench_model_run(const struct bench_guest *g,
         capped.on_timeout = POLICY_ON_TIMEOUT_ABORT;
     }
     simulate_init(&sim, &capped, &g->spec, seed, &ops, out);
-    if (policy_throttles_from_start(p)) /* as engine/phase_configure.c has it */
-        policy_model_throttle(&sim.model, p->throttle_initial_percent,
-                              p->throttle_increment_percent, p->throttle_max_percent);
     simulate_run(&sim);
     out->end = end_of(r->outcome);
     if (for_ever && strcmp(out->rule, "timeout") == 0) {

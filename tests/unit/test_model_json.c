@@ -279,7 +279,9 @@ START_TEST(those_that_are_promised_exist)
                                         "huge",
                                         "edge",
                                         "quiet-minute",
-                                        "idle-then-busy"};
+                                        "idle-then-busy",
+                                        "memory-stress",
+                                        "log-shipper"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         ck_assert_msg(policy_model_builtin(names[i], &f.s, &f.err) == 0, "%s", f.err.text);
     ck_assert_uint_eq(policy_model_count(), sizeof(names) / sizeof(names[0]));
@@ -295,7 +297,7 @@ START_TEST(an_unknown_model_is_told_apart)
         f.err.text,
         "burst: no such model; did you mean bursty; there are analytics, build-job, "
         "bursty, edge, hot-spot, huge, idle-then-busy, idle, in-memory-database, "
-        "quiet-minute, shared-link, slow-link, video-transcoding, web-server");
+        "log-shipper, memory-stress, quiet-minute, shared-link, slow-link, video-transcoding, web-server");
     ck_assert_int_eq(policy_model_builtin("x\ny", &f.s, &f.err), -(int)QF_E_USAGE);
     ck_assert(strncmp(f.err.text, "x?y: no such model; there are ", 30) == 0);
 }
