@@ -409,7 +409,7 @@ bool forecast_try(const struct policy_curve *c,
                               next >= qf_mul_div(left, STUCK_PERMILLE, 1000);
         left = next;
         gone_us = 0;
-        if (is_stuck)
+        if (is_stuck || (plan->most_ms > 0 && us / 1000 > plan->most_ms))
             break;
     }
     out->left_bytes = left;

@@ -83,6 +83,7 @@ struct forecast_plan {
     uint32_t throttle_percent; /* of the guest's CPU time */
     uint32_t throttle_delay;   /* passes until the throttle is in force */
     enum forecast_bound bound;
+    uint64_t most_ms; /* what takes longer is not followed to its end; 0 = no bound */
 };
 
 /* How it would go from the newest sample on. */

@@ -41,9 +41,12 @@ enum {
     HARDLY_PERMILLE = 850,
     /* ... and like this it does not, or when the floor is so many times above the limit. */
     PROOF_PERMILLE = 960,
-    FAR_FACTOR = 3,
+    FAR_FACTOR = 2,
     /* A floor so little above the limit may be below it. */
     NEARLY_PERMILLE = 1100,
+    /* What is left would take so little more than the limit: noise may do it, so many passes. */
+    CLOSE_PERMILLE = 1300,
+    CLOSE_PASSES = 6,
     /* A limit is set so much above the floor. */
     LIMIT_MARGIN_PERMILLE = 1150,
     LIMIT_MARGIN_MS = 10,
@@ -95,6 +98,20 @@ static bool attempt_faster(const struct view *v,
     return forecast_try(c, &faster, &plan, out);
 }
 
+static uint64_t left_ms(const struct view *v)
+{
+    return forecast_time_ms(&v->run->curve, &v->run->trend, v->s->remaining_bytes);
+}
+
+/* What takes longer is not converging. */
+static uint64_t most_wait_ms(const struct view *v)
+{
+    const bool has_way_out = v->p->postcopy_allowed && !v->run->postcopy_refused;
+    const uint64_t most_ms =
+        qf_mul_sat(left_ms(v), has_way_out ? WAIT_FACTOR_POSTCOPY : WAIT_FACTOR);
+    return most_ms > WAIT_LEAST_MS ? most_ms : WAIT_LEAST_MS;
+}
+
 static bool attempt(const struct view *v,
                     uint64_t downtime_ms,
                     uint32_t throttle_percent,
@@ -107,23 +124,15 @@ static bool attempt(const struct view *v,
         .throttle_percent = throttle_percent,
         .throttle_delay = throttle_percent > c->throttle_percent + 2 ? THROTTLE_DELAY : 0,
         .bound = bound,
+        .most_ms = most_wait_ms(v),
     };
     return forecast_try(c, &v->run->trend, &plan, out);
-}
-
-static uint64_t left_ms(const struct view *v)
-{
-    return forecast_time_ms(&v->run->curve, &v->run->trend, v->s->remaining_bytes);
 }
 
 /* Does it end, and before long? */
 static bool is_good(const struct view *v, const struct forecast_course *c)
 {
-    const uint64_t now_ms = left_ms(v);
-    const bool has_way_out = v->p->postcopy_allowed && !v->run->postcopy_refused;
-    const uint64_t most_ms =
-        qf_mul_sat(now_ms, has_way_out ? WAIT_FACTOR_POSTCOPY : WAIT_FACTOR);
-    return c->ends && c->ms <= (most_ms > WAIT_LEAST_MS ? most_ms : WAIT_LEAST_MS);
+    return c->ends && c->ms <= most_wait_ms(v);
 }
 
 static bool would_end(const struct view *v,
@@ -184,9 +193,9 @@ static void say_floor(const struct view *v)
                    (unsigned long long)policy_trend_complete(t),
                    say_bytes(policy_trend_left_over(t), a),
                    say_bytes(before->remaining_bytes, b), say_bytes(rate, d));
-    if (attempt(v, v->p->downtime_max_ms, v->run->curve.throttle_percent, FORECAST_BEST,
-                &c) &&
-        !c.ends) {
+    const struct forecast_plan plan = {.downtime_ms = v->p->downtime_max_ms,
+                                       .throttle_percent = v->run->curve.throttle_percent};
+    if (forecast_try(&v->run->curve, t, &plan, &c) && !c.ends) {
         more(v, ", and does not sink below ");
         more(v, say_ms(forecast_time_ms(&v->run->curve, t, c.left_bytes), e));
     }
@@ -356,6 +365,15 @@ static bool is_stop_cheaper(const struct view *v, uint32_t throttle_percent)
            stop_ms <= qf_mul_div(c.ms, throttle_percent, 100);
 }
 
+/* What the last pass left is so little above the greatest limit that the next may be below. */
+static bool is_close(const struct view *v)
+{
+    const struct policy_trend *t = &v->run->trend;
+    const uint64_t ms = forecast_time_ms(&v->run->curve, t, policy_trend_left_over(t));
+    return ms <= qf_mul_div(v->p->downtime_max_ms, CLOSE_PERMILLE, 1000) &&
+           v->run->pace.close_passes++ < CLOSE_PASSES;
+}
+
 /* Waiting is over. */
 static bool do_something(const struct view *v)
 {
@@ -390,6 +408,13 @@ static bool do_something(const struct view *v)
                         : wait_for(v, "it may still converge, one more pass");
 }
 
+/* The limit as far as it goes, and then a few passes. */
+static bool set_close(const struct view *v)
+{
+    say_floor(v);
+    return set_downtime(v, v->p->downtime_max_ms);
+}
+
 static bool at_boundary(const struct view *v)
 {
     const uint64_t limit = v->s->downtime_limit_ms;
@@ -420,7 +445,9 @@ static bool at_boundary(const struct view *v)
     if (is_worth_patience(v))
         return wait_for(v, "the guest or the link has changed, waiting for a low point");
     v->run->pace.patience_from = 0;
-    return do_something(v);
+    if (limit >= most && is_close(v))
+        return wait_for(v, "it is close");
+    return limit < most && is_close(v) ? set_close(v) : do_something(v);
 }
 
 /* ---- a goal instead of knobs ---- */
@@ -697,8 +724,11 @@ void forecast_fill(const struct view *v)
     if (!attempt(v, v->s->downtime_limit_ms, v->run->curve.throttle_percent, FORECAST_BEST,
                  &c))
         return;
-    const struct ending best = find_ending(v, FORECAST_BEST);
+    struct ending best = find_ending(v, FORECAST_BEST);
     const struct ending low = find_ending(v, FORECAST_LOW);
+    /* It goes on although it probably leads nowhere: then this is how it ends if it does. */
+    if (!best.ends && v->out->action != POLICY_ABORT)
+        best = low;
     const struct ending high = find_ending(v, FORECAST_HIGH);
     const uint64_t so_far_ms = view_elapsed_ms(v->s);
     const uint64_t sent = v->s->transferred_bytes;

@@ -23,6 +23,8 @@ struct pace_run {
     bool goal_missed;
     /* so often max-bandwidth was raised for the goal */
     uint32_t bandwidth_raises;
+    /* passes that were close to the limit and waited for */
+    uint32_t close_passes;
     /* complete passes when the wait for a low point began; 0 = none */
     uint64_t patience_from;
 };

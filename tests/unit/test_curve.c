@@ -11,6 +11,7 @@
 #include "engine/curve.h"
 #include "policy/model_json.h"
 #include "policy/policy_json.h"
+#include "schedules.h"
 
 #define MIB (1024 * (uint64_t)1024)
 
@@ -109,7 +110,7 @@ static void record(void *arg,
 
 static void preset(struct policy *p, const char *name)
 {
-    ck_assert_msg(policy_preset_load(name, p, &f.err) == 0, "%s", f.err.text);
+    schedule_load(name, p);
 }
 
 /* A journal of this policy over the fixture's model. */

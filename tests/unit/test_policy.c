@@ -9,6 +9,7 @@
 #include "policy/policy.h"
 #include "policy/policy_json.h"
 #include "policy_model.h"
+#include "schedules.h"
 
 enum { TRACE_MAX = 2048, SAMPLES_MAX = 8192 };
 
@@ -42,19 +43,9 @@ static void load(const char *preset)
     ck_assert_msg(policy_preset_load(preset, &f.p, &err) == 0, "%s", err.text);
 }
 
-/* A policy with steps that the built-in ones need not have; they are kept beside the tests. */
 static void load_schedule(const char *name)
 {
-    static char text[8192];
-    char path[256];
-    struct qf_err err;
-    (void)snprintf(path, sizeof(path), "%s/tests/unit/schedules/%s.json", QFERRY_SOURCE_DIR,
-                   name);
-    FILE *file = fopen(path, "r");
-    ck_assert_ptr_nonnull(file);
-    const size_t n = fread(text, 1, sizeof(text), file);
-    ck_assert_int_eq(fclose(file), 0);
-    ck_assert_msg(policy_load(path, text, n, &f.p, &err) == 0, "%s", err.text);
+    schedule_load(name, &f.p);
 }
 
 static void trace(const char *text)
