@@ -126,8 +126,11 @@ static void read_decision(struct reader *r, const json_t *line)
         c->stopped_first = c->stopped_first || action == POLICY_PAUSE;
         return;
     }
+    if (action ==
+        POLICY_WAIT) /* it may stand beside an operator's, or follow one: that one counts */
+        return;
     c->moments[c->n - 1].action = action;
-    c->moments[c->n - 1].value = action == POLICY_WAIT ? 0 : value;
+    c->moments[c->n - 1].value = value;
 }
 
 static void read_result(struct reader *r, const json_t *line)
@@ -410,6 +413,12 @@ static uint64_t zero_bytes(const struct curve *c, uint64_t total)
     return zero;
 }
 
+/* A journal may say anything: what is no number of bytes becomes one. */
+static uint64_t whole(double x)
+{
+    return x >= 1e18 ? UINT64_C(1000000000000000000) : x > 0 ? (uint64_t)x : 0;
+}
+
 bool curve_fit(const struct curve *c, int64_t from_ns, struct policy_model_spec *spec)
 {
     static const char *const names[] = {"hot", "cold"};
@@ -431,8 +440,8 @@ bool curve_fit(const struct curve *c, int64_t from_ns, struct policy_model_spec 
             continue;
         struct policy_model_set *set = &g->sets[g->n_sets++];
         (void)snprintf(set->name, sizeof(set->name), "%s", names[i]);
-        set->bytes = (uint64_t)p.a[i];
-        set->writes_bytes_per_s = (uint64_t)(p.a[i] * 1000 / p.t[i]);
+        set->bytes = whole(p.a[i]);
+        set->writes_bytes_per_s = whole(p.a[i] * 1000 / p.t[i]);
     }
     return true;
 }

@@ -124,7 +124,7 @@ struct recipe_run {
     unsigned n;
     unsigned next;  /* first row not started */
     uint32_t open;  /* rows asked and not answered */
-    uint32_t begun; /* rows asked at any time: what an unwinding undoes */
+    uint32_t begun; /* rows reached at any time: what an unwinding undoes */
     bool unwinding;
     bool failed;
 };

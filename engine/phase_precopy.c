@@ -11,8 +11,8 @@
 enum {
     SAMPLE_MIN_MS = 50,
     SAMPLE_MAX_MS = 1000,
-    DESTINATION_MS = 900, /* so often the destination is asked, with the samples */
-    UNANSWERED_MS = 5000, /* then the policy is asked without an answer */
+    DESTINATION_MS = 900,  /* so often the destination is asked, with the samples */
+    UNANSWERED_MS = 5000,  /* then the policy is asked without an answer */
     SAMPLE_FIRST_MS = 100, /* until a bandwidth is known */
     THROTTLE_TRIGGER_PERCENT = 10,
     FORECAST_PASS = 2 /* the forecast whose outcome is told */
@@ -176,6 +176,7 @@ static void take_sample(struct mig *m, bool is_new, struct mig_todo *todo)
     struct policy_sample s;
     struct policy_decision d;
     fill_sample(m, &s);
+    s.is_repeated = !is_new;
     if (is_new) {
         mig_record(todo, RECORD_SAMPLE)->u.sample = s;
         follow_throttle(m, s.throttle_percent, todo);

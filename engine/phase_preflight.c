@@ -201,6 +201,12 @@ static void take_up(struct mig *m, struct mig_todo *todo)
     if (src->migrate.status != QAPI_MIG_SETUP && src->migrate.status != QAPI_MIG_ACTIVE &&
         src->migrate.status != QAPI_MIG_PRE_SWITCHOVER)
         m->continued = true;
+    if (src->run == QAPI_RUN_PAUSED)
+        mig_warn(
+            todo,
+            "the guest is stopped on the source: whether by an earlier qferry, to finish "
+            "sooner, or by somebody else is not known; it stays stopped: if it is to "
+            "run, send cont to the destination afterwards");
     mig_warn(
         todo,
         "a migration between these two is under way (source %s, destination %s): "

@@ -51,9 +51,10 @@ static void run_forwards(struct mig *m, struct mig_todo *todo)
         if (s->after && r->open != 0)
             return;
         struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
+        /* Begun although there is nothing to ask now: what is changed later is undone here, too. */
+        r->begun |= BIT(r->next);
         if ((!s->when || s->when(m, s->side)) && s->ask(m, s->side, &cmd)) {
             r->open |= BIT(r->next);
-            r->begun |= BIT(r->next);
             (void)mig_send(m, todo, s->side, &cmd, (int)r->next);
         }
         r->next++;

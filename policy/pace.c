@@ -468,7 +468,9 @@ static bool judge_first_pass(const struct view *v)
         return false;
     const uint64_t rest_ms = goal_ms > elapsed_ms ? goal_ms - elapsed_ms : 1;
     const uint64_t rate = qf_mul_div(v->s->remaining_bytes, 1000, rest_ms);
-    if (may_hurry(v)) {
+    const uint64_t most =
+        qf_mul_div(v->run->trend.bandwidth_bytes_per_s, HURRY_MOST_PERMILLE, 1000);
+    if (may_hurry(v) && rate <= most) {
         r->bandwidth_raises++;
         (void)snprintf(v->out->because, sizeof(v->out->because),
                        "the first pass alone takes %s more, %s is the goal",

@@ -11,6 +11,8 @@
 struct policy_sample {
     int64_t t_ns;       /* monotonic; never goes backwards within one migration */
     int64_t elapsed_ns; /* since QEMU accepted `migrate`; 0 before */
+    /* no new answer of QEMU's: only time has passed, the counters are those of the sample before */
+    bool is_repeated;
     bool started;       /* false: asked once before `migrate`, all counters are 0 */
     bool guest_stopped; /* the guest does not run now: paused by us or before us */
     bool postcopy;      /* the switch to post-copy was asked for, or has happened */

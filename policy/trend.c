@@ -164,6 +164,10 @@ static void end_pass(struct policy_trend *t,
 bool policy_trend_feed(struct policy_trend *t, const struct policy_sample *s)
 {
     const struct policy_sample before = t->last;
+    if (s->is_repeated && before.started) {
+        t->last.guest_stopped = s->guest_stopped;
+        return false;
+    }
     t->last = *s;
     if (!s->started)
         return false;

@@ -53,7 +53,7 @@ struct policy_trend {
 /* Begin at nothing. */
 void policy_trend_init(struct policy_trend *t);
 
-/* Take one more sample in; s is lent. Returns true when it showed a new pass: the first one, or
+/* Take one more sample in; s is lent. A repeated one measures nothing. Returns true when it showed a new pass: the first one, or
  * the end of a real walk. */
 bool policy_trend_feed(struct policy_trend *t, const struct policy_sample *s);
 

@@ -130,6 +130,28 @@ START_TEST(the_operator_has_a_hand_on_it)
 }
 END_TEST
 
+/* Nothing had to be set at the start: QEMU has what the policy wants. */
+START_TEST(what_is_changed_later_alone_is_put_back_too)
+{
+    static const char *const says[] = {"bandwidth=50MiB", "downtime.max=1s"};
+    struct sim_setup u = sim_busy();
+    u.policy = "libvirt";
+    u.n_doings = 2;
+    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_OPERATOR,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = 500 * MODEL_MS,
+                                    .operator_says = says[_i]};
+    u.doing[1] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_CANCEL,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = 2 * MODEL_S};
+    sim_run(&f.sim, &u);
+    ck_assert_str_eq(sim_complaint(&f.sim), "");
+    ck_assert_int_eq(qf_code_status(f.sim.result.code), 5);
+}
+END_TEST
+
 static void in_each_place(const char *name, enum sim_what what, struct model_fault fault)
 {
     const bool guest = fault.what >= MODEL_POWEROFF || fault.what == MODEL_COMMANDED;
@@ -396,6 +418,7 @@ static Suite *suite(void)
     tcase_add_test(t, cancel_in_each_phase);
     tcase_add_test(t, engine_restarted_in_each_phase);
     tcase_add_loop_test(t, the_operator_has_a_hand_on_it, 0, 8);
+    tcase_add_loop_test(t, what_is_changed_later_alone_is_put_back_too, 0, 2);
     tcase_add_loop_test(t, fault_in_each_phase, 0, N_FAULTS);
     tcase_add_test(t, cont_refused_by_the_destination);
     tcase_add_test(t, commands_refused);

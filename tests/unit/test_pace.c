@@ -407,6 +407,45 @@ START_TEST(a_goal_out_of_reach_is_said_once_and_at_once)
 }
 END_TEST
 
+START_TEST(no_limit_is_lifted_for_a_goal_that_has_passed)
+{
+    struct policy_decision d;
+    struct policy_run r;
+    policy_run_init(&r);
+    struct policy_sample s = {
+        .started = true,
+        .pass = 1,
+        .total_bytes = 4096 * QF_MIB,
+        .remaining_bytes = 4096 * QF_MIB,
+        .downtime_limit_ms = 100,
+        .bandwidth_limit_bytes_per_s = 40 * QF_MIB,
+    };
+    for (unsigned i = 0; i < 100; i++) {
+        s.t_ns += 100 * QF_NS_PER_MS;
+        s.elapsed_ns += 100 * QF_NS_PER_MS;
+        s.transferred_bytes += 4 * QF_MIB;
+        s.remaining_bytes -= 4 * QF_MIB;
+        if (i == 80) /* an operator sets the goal when it is too late */
+            f.p.finish_within_ms = 5000;
+        policy_decide(&f.p, &r, &s, &d);
+        ck_assert_int_ne(d.action, POLICY_SET_BANDWIDTH);
+    }
+    ck_assert(r.pace.goal_missed);
+}
+END_TEST
+
+START_TEST(what_is_close_is_waited_for)
+{
+    /* 540 ms of the link is what is left over and over: a little noise, and it is below */
+    allow_everything();
+    f.p.throttle_allowed = false;
+    writes(54, 4000, POLICY_MODEL_RANDOM);
+    const struct simulate_result *r = run();
+    ck_assert(was_said("it is close"));
+    ck_assert_uint_ge(r->costly_walks, 3);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("pace");
@@ -432,6 +471,8 @@ static Suite *suite(void)
     tcase_add_test(tc, a_goal_takes_the_cheapest_thing_that_meets_it);
     tcase_add_test(tc, a_limit_of_bandwidth_that_hinders_a_goal_is_raised);
     tcase_add_test(tc, a_goal_out_of_reach_is_said_once_and_at_once);
+    tcase_add_test(tc, no_limit_is_lifted_for_a_goal_that_has_passed);
+    tcase_add_test(tc, what_is_close_is_waited_for);
     suite_add_tcase(s, tc);
     return s;
 }

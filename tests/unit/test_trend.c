@@ -324,6 +324,25 @@ START_TEST(silly_numbers_do_no_harm)
 }
 END_TEST
 
+START_TEST(a_repeated_sample_measures_nothing)
+{
+    (void)feed(0, 1, 100, 0);
+    for (unsigned i = 1; i <= 20; i++) {
+        (void)feed(100, 1, 100 - i, i);
+        const uint64_t rate = f.t.bandwidth_bytes_per_s;
+        const int64_t moved_t_ns = f.t.moved_t_ns;
+        f.s.is_repeated = true;
+        f.s.t_ns += 60 * QF_NS_PER_MS;
+        ck_assert(!policy_trend_feed(&f.t, &f.s));
+        f.s.t_ns -= 60 * QF_NS_PER_MS;
+        f.s.is_repeated = false;
+        ck_assert_uint_eq(f.t.bandwidth_bytes_per_s, rate);
+        ck_assert_int_eq(f.t.moved_t_ns, moved_t_ns);
+    }
+    ck_assert_uint_eq(f.t.bandwidth_bytes_per_s, 10 * QF_MIB);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("trend");
@@ -352,6 +371,7 @@ int main(void)
     tcase_add_test(measures, link_that_stands_still_is_slow_and_never_infinite);
     tcase_add_test(measures, counter_that_falls_back_starts_a_new_measure);
     tcase_add_test(measures, implied_downtime_is_the_smaller_of_the_last_two);
+    tcase_add_test(measures, a_repeated_sample_measures_nothing);
     tcase_add_test(measures, silly_numbers_do_no_harm);
     suite_add_tcase(suite, measures);
     SRunner *runner = srunner_create(suite);
