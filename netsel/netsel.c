@@ -238,8 +238,6 @@ static void look_at_paths(const struct netsel_wish *w,
         if (s == USABLE) {
             c->why[0] = '\0';
             (void)netsel_ip_format(&d->ip, c->address);
-        } else if (c->address[0] == '\0') {
-            (void)netsel_ip_format(&d->ip, c->address);
         }
         say(c->why, sizeof(c->why), "%s%s", c->why[0] ? "; " : "", why);
         if (s == USABLE || (s == PENDING && v->state == UNUSABLE))
@@ -286,6 +284,9 @@ static void look(const struct netsel_wish *w,
     *v = (struct view){.state = UNUSABLE, .local = local_in(f, &n->cidr)};
     *c = (struct netsel_candidate){.link_bytes_per_s = n->rate_bytes_per_s};
     memcpy(c->name, n->name, sizeof(c->name));
+    for (unsigned k = f->n_destinations; k-- > 0;)
+        if (is_in(n, &f->destination[k]))
+            (void)netsel_ip_format(&f->destination[k].ip, c->address);
     if (!is_considered(w, n))
         say(c->why, sizeof(c->why), "falling back to management is not allowed");
     else if (f->fault[0] != '\0')
