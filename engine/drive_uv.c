@@ -221,9 +221,16 @@ static void send_command(struct drive *d, const struct mig_do *item)
 
 /* ---- networks ---- */
 
+static void on_probe_closed(void *arg)
+{
+    struct drive *d = arg;
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
 static void close_probe(struct drive *d)
 {
-    netsel_probe_close(d->probe);
+    netsel_probe_close(d->probe, on_probe_closed, d);
     d->probe = NULL;
 }
 
@@ -248,6 +255,8 @@ static void start_probe(struct drive *d)
 {
     d->probe_broken = network_probe(&d->probe, d->loop, &d->session.mig.spec, false,
                                     on_probed, d, &d->probe_err) != 0;
+    if (!d->probe_broken)
+        d->handles_open++;
 }
 
 /* ---- the list ---- */

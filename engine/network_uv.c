@@ -34,7 +34,7 @@ static void on_surveyed(struct netsel_probe *p, const struct netsel_facts *facts
 {
     struct survey *s = arg;
     netsel_choose(&s->spec->networks, facts, s->choice);
-    netsel_probe_close(p);
+    netsel_probe_close(p, NULL, NULL);
 }
 
 int network_survey(const struct mig_spec *spec,

@@ -28,6 +28,8 @@ struct netsel_probe {
     bool to_the_end;
     netsel_probe_cb *on_done;
     void *arg;
+    void (*on_closed)(void *arg);
+    void *closed_arg;
     uv_loop_t *loop;
     uv_timer_t timer;
     uint64_t t0_ns;
@@ -58,8 +60,13 @@ static void advance(struct netsel_probe *p);
 
 static void unref(struct netsel_probe *p)
 {
-    if (--p->refs == 0)
-        free(p);
+    if (--p->refs > 0)
+        return;
+    void (*on_closed)(void *arg) = p->on_closed;
+    void *arg = p->closed_arg;
+    free(p);
+    if (on_closed)
+        on_closed(arg);
 }
 
 static uint32_t ms_since(uint64_t t0_ns)
@@ -331,10 +338,12 @@ int netsel_probe_start(struct netsel_probe **out,
     return 0;
 }
 
-void netsel_probe_close(struct netsel_probe *p)
+void netsel_probe_close(struct netsel_probe *p, void (*on_closed)(void *arg), void *arg)
 {
     if (!p)
         return;
+    p->on_closed = on_closed;
+    p->closed_arg = arg;
     close_all(p);
     unref(p);
 }

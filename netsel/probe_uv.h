@@ -25,8 +25,8 @@ enum {
 
 struct netsel_probe;
 
-/* Called once, from the loop; facts are lent. Everything is closed afterwards by itself but for the
- * probe's memory, which is freed by netsel_probe_close. */
+/* Called once, from the loop; facts are lent. Then everything is closed, but the probe is still the
+ * owner's, who gives it back by netsel_probe_close. */
 typedef void netsel_probe_cb(struct netsel_probe *p,
                              const struct netsel_facts *facts,
                              void *arg);
@@ -44,10 +44,10 @@ int netsel_probe_start(struct netsel_probe **out,
                        void *arg,
                        struct qf_err *err);
 
-/* Give it up, or back after on_done (also from inside of it): on_done is not called any more.
- * Frees p once the loop has let go of its handles; nobody needs to wait for that, but the loop
- * runs until then. A name that is being resolved cannot be called back: the loop goes on until the
- * resolver gives up. NULL is fine. */
-void netsel_probe_close(struct netsel_probe *p);
+/* Give it up, or back after on_done (also from inside of it): on_done is not called any more. p is
+ * not to be touched afterwards; on_closed (may be NULL) is called from the loop once nothing of it
+ * is left there. A name that is being resolved cannot be called back: that takes until the resolver
+ * gives up. NULL is fine: on_closed is then not called. */
+void netsel_probe_close(struct netsel_probe *p, void (*on_closed)(void *arg), void *arg);
 
 #endif
