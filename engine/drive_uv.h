@@ -44,10 +44,10 @@ struct drive {
     struct qf_err broken
         [MIG_SIDES]; /* found while a to-do list was carried out: code != 0, fed afterwards */
     struct netsel_probe *probe; /* NULL: none */
-    bool probe_broken;  /* likewise: it could not be begun ... */
-    struct qf_err probe_err; /* ... for this reason */
-    bool synced_now;    /* likewise: nothing to sync */
-    bool cancel_wanted; /* not told to the machine yet */
+    bool probe_broken;          /* likewise: it could not be begun ... */
+    struct qf_err probe_err;    /* ... for this reason */
+    bool synced_now;            /* likewise: nothing to sync */
+    bool cancel_wanted;         /* not told to the machine yet */
     bool over;
     bool closing;
     int journal_fd;      /* -1: none; owned */

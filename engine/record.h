@@ -73,7 +73,7 @@ struct record_outcome_of {
 
 /* Which way the memory goes. */
 struct record_network {
-    char name[NETSEL_NAME_MAX]; /* "": none was given, or none is usable */
+    char name[NETSEL_NAME_MAX];       /* "": none was given, or none is usable */
     char address[RECORD_ADDRESS_MAX]; /* where the destination listens; "": nowhere */
     char reason[NETSEL_REASON_MAX];
     uint64_t bandwidth_bytes_per_s; /* the limit; POLICY_UNKNOWN: as QEMU is set */

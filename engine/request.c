@@ -181,9 +181,8 @@ int request_option(struct request *r,
     if (strcmp(name, "timeout") == 0)
         return add_set(r, "timeout", value, err);
     if (strcmp(name, "network") == 0)
-        return networks_add(value, &r->spec.networks, err) == 0
-                   ? 0
-                   : qf_wrap(err, "--network");
+        return networks_add(value, &r->spec.networks, err) == 0 ? 0
+                                                                : qf_wrap(err, "--network");
     if (strcmp(name, "destination-address") == 0)
         return set_address(r, value, err);
     if (strcmp(name, "port") == 0)

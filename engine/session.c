@@ -61,8 +61,8 @@ static json_t *command_json(const struct qapi_cmd *cmd, bool oob)
 static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
 {
     static const char *const names[] = {
-        [MIG_DO_OPEN] = "open", [MIG_DO_SEND] = "send",     [MIG_DO_CLOSE] = "close",
-        [MIG_DO_SYNC] = "sync", [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
+        [MIG_DO_OPEN] = "open",   [MIG_DO_SEND] = "send",     [MIG_DO_CLOSE] = "close",
+        [MIG_DO_SYNC] = "sync",   [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
         [MIG_DO_PROBE] = "probe",
     };
     json_t *o = journal_line(&s->clock, d->kind == MIG_DO_END ? "end" : "do", t_ns);

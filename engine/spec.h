@@ -57,13 +57,13 @@ struct mig_spec {
     unsigned n_given;
     char monitor_host[SPEC_TEXT_MAX]; /* the destination's; "": a UNIX socket */
     struct netsel_wish networks;      /* to choose from; none: address is taken */
-    uint16_t port_first;         /* 0: QEMU picks a free one */
+    uint16_t port_first;              /* 0: QEMU picks a free one */
     uint16_t port_last;
     /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
     uint64_t bandwidth_bytes_per_s;
     bool bandwidth_auto; /* it is UINT64_MAX until the network is chosen */
-    uint32_t unsafe; /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
-    bool dry_run;    /* preflight only: changes nothing */
+    uint32_t unsafe;     /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
+    bool dry_run;        /* preflight only: changes nothing */
     bool quit_source;
     bool quit_destination;
 };

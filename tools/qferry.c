@@ -38,8 +38,8 @@ static const struct {
 } commands[] = {
     {"migrate", cmd_migrate},   {"preflight", cmd_migrate}, {"status", cmd_control},
     {"watch", cmd_control},     {"cancel", cmd_control},    {"postcopy", cmd_control},
-    {"pause", cmd_control},     {"set", cmd_control},       {"networks", cmd_networks}, {"policies", cmd_policies},
-    {"simulate", cmd_simulate}, {"replay", cmd_replay},
+    {"pause", cmd_control},     {"set", cmd_control},       {"networks", cmd_networks},
+    {"policies", cmd_policies}, {"simulate", cmd_simulate}, {"replay", cmd_replay},
 };
 
 int tool_fail(const struct qf_err *err)
@@ -152,8 +152,8 @@ int tool_read_networks(struct request *r, const char *path, struct qf_err *err)
 {
     char origin[TOOL_ORIGIN_SIZE];
     size_t len;
-    char *text = read_written(path, origin, REQUEST_NETWORKS_FILE_MAX, "networks file",
-                              &len, err);
+    char *text =
+        read_written(path, origin, REQUEST_NETWORKS_FILE_MAX, "networks file", &len, err);
     const int rc =
         text ? request_networks_text(r, origin, text, len, err) : -(int)err->code;
     free(text);

@@ -50,7 +50,7 @@ struct sim_setup {
     unsigned n_doings;
     const struct netsel_facts *network; /* found out about the spec's networks ... */
     int64_t network_ns;                 /* ... after so long; MODEL_NEVER */
-    int64_t sync_ns; /* the disk takes; 0: 2 ms; MODEL_NEVER */
+    int64_t sync_ns;                    /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;
     bool quiet;     /* no trace is wanted (the golden texts are made of it) */
     bool no_replay; /* of many runs it is enough to replay some */

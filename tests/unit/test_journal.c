@@ -129,10 +129,11 @@ START_TEST(header_is_read_as_it_was_written)
     (void)strcpy(f.spec.given[1], "hv2.example.org");
     (void)strcpy(f.spec.monitor_host, "::1");
     if (_i == 1) {
-        const char *text = "{\"fallback\": false, \"networks\": [{\"name\": \"m\", \"cidr\": "
-                           "\"fd00::/64\", \"rate\": \"1Gbit\"}]}";
-        ck_assert_int_eq(
-            networks_load("n", text, strlen(text), &f.spec.networks, &f.err), 0);
+        const char *text =
+            "{\"fallback\": false, \"networks\": [{\"name\": \"m\", \"cidr\": "
+            "\"fd00::/64\", \"rate\": \"1Gbit\"}]}";
+        ck_assert_int_eq(networks_load("n", text, strlen(text), &f.spec.networks, &f.err),
+                         0);
         f.spec.networks.port_last = 49160;
     }
     memset(&spec, 0, sizeof(spec));
@@ -364,7 +365,7 @@ END_TEST
 START_TEST(notes_alone_are_for_the_journal_only)
 {
     static const enum record_kind kinds[] = {
-        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE, RECORD_FORECAST,
+        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE,  RECORD_FORECAST,
         RECORD_DECISION, RECORD_WARNING, RECORD_NETWORK, RECORD_RESULT};
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         ck_assert(journal_is_public(kinds[i]));
@@ -403,7 +404,7 @@ END_TEST
 START_TEST(records_are_read_back)
 {
     static const enum record_kind kinds[] = {
-        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE, RECORD_FORECAST,
+        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE,  RECORD_FORECAST,
         RECORD_DECISION, RECORD_WARNING, RECORD_NETWORK, RECORD_RESULT};
     struct record r;
     memset(&f.record, 0, sizeof(f.record));

@@ -122,7 +122,8 @@ static const struct {
     {"destination-address", "a,b", "--destination-address: 'a,b' is not an address"},
     {"destination-address", "a b", "--destination-address: 'a b' is not an address"},
     {"destination-address", "a/b", "--destination-address: 'a/b' is not an address"},
-    {"network", "10.0.0.1/24", "--network: '10.0.0.1/24' has host bits; the network is 10.0.0.0/24"},
+    {"network", "10.0.0.1/24",
+     "--network: '10.0.0.1/24' has host bits; the network is 10.0.0.0/24"},
     {"network", "", "--network: '' is not a network"},
     {"destination-address", "[::1", "--destination-address: '[::1' is not an address"},
 };
@@ -294,8 +295,9 @@ START_TEST(a_port_that_must_not_be_probed_is_refused)
     option("port", "20-30");
     must(request_sides(&f.r, "/a", "/b", &f.err));
     ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
-    ck_assert_str_eq(f.err.text, "network a: its probe-port is one of --port or that of the "
-                                 "monitor, which must not be probed");
+    ck_assert_str_eq(f.err.text,
+                     "network a: its probe-port is one of --port or that of the "
+                     "monitor, which must not be probed");
 }
 END_TEST
 
