@@ -518,7 +518,7 @@ static Suite *networks_suite(void)
 /* Why there can be no namespaces, or NULL. */
 static const char *no_namespaces(void)
 {
-    static char command[160];
+    char command[512];
 
     if (geteuid() != 0)
         return "network namespaces need root";
