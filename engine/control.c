@@ -115,6 +115,8 @@ static void update(json_t *m, const json_t *line, const char *type)
     }
     if (strcmp(type, "phase") == 0) {
         copy(m, "phase", line, "phase");
+    } else if (strcmp(type, "network") == 0) {
+        copy(m, "target_address", line, "address");
     } else if (strcmp(type, "sample") == 0) {
         (void)json_object_set(m, "sample", (json_t *)line);
     } else if (strcmp(type, "result") == 0) {

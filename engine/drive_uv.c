@@ -5,6 +5,7 @@
  *   a link does not open, or is lost       MIG_EV_DOWN, the machine decides; the link is freed
  *   a command cannot be sent               the link is closed, MIG_EV_DOWN after the list
  *   no memory for a link or a message      the same: a lost link
+ *   the networks cannot be probed          MIG_EV_NETWORK with the reason
  *   the journal cannot be written          on_journal_error once, on without it
  *   the journal's disk hangs               the machine waits for SYNCED, but not for ever
  *   the caller cancels at any time         MIG_EV_CANCEL
@@ -16,10 +17,12 @@
 #include "engine/drive_uv.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/network_uv.h"
 #include "qmp/qapi_json.h"
 
 enum { LINES_CAP = 64 * 1024 * 1024 };
@@ -216,6 +219,46 @@ static void send_command(struct drive *d, const struct mig_do *item)
     }
 }
 
+/* ---- networks ---- */
+
+static void on_probe_closed(void *arg)
+{
+    struct drive *d = arg;
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+static void close_probe(struct drive *d)
+{
+    netsel_probe_close(d->probe, on_probe_closed, d);
+    d->probe = NULL;
+}
+
+static void on_probed(struct netsel_probe *p, const struct netsel_facts *facts, void *arg)
+{
+    struct drive *d = arg;
+    (void)p;
+    session_network(&d->session, now(), facts);
+    close_probe(d);
+    carry_out(d);
+}
+
+static void feed_broken_probe(struct drive *d)
+{
+    struct netsel_facts facts = {.n_locals = 0};
+    d->probe_broken = false;
+    (void)snprintf(facts.fault, sizeof(facts.fault), "%.90s", d->probe_err.text);
+    session_network(&d->session, now(), &facts);
+}
+
+static void start_probe(struct drive *d)
+{
+    d->probe_broken = network_probe(&d->probe, d->loop, &d->session.mig.spec, false,
+                                    on_probed, d, &d->probe_err) != 0;
+    if (!d->probe_broken)
+        d->handles_open++;
+}
+
 /* ---- the list ---- */
 
 static void feed_cancel(struct drive *d)
@@ -260,6 +303,7 @@ static void close_all(struct drive *d)
     d->closing = true;
     for (unsigned i = 0; i < MIG_SIDES; i++)
         close_link(d, (enum mig_side_id)i);
+    close_probe(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     start_sync(d); /* the result, too, is put on the disk */
 }
@@ -288,6 +332,9 @@ static void carry_out_list(struct drive *d)
             break;
         case MIG_DO_CLOSE:
             close_link(d, item->side);
+            break;
+        case MIG_DO_PROBE:
+            start_probe(d);
             break;
         case MIG_DO_SYNC: /* last: it need not hold up what goes to QEMU */
             sync = true;
@@ -319,6 +366,8 @@ static void carry_out(struct drive *d)
             const struct qf_err why = d->broken[side];
             d->broken[side].code = QF_E_OK;
             session_down(&d->session, now(), side, &why, false);
+        } else if (d->probe_broken) {
+            feed_broken_probe(d);
         } else if (d->synced_now) {
             d->synced_now = false;
             session_synced(&d->session, now(), false);

@@ -10,6 +10,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
 #include "engine/session.h"
+#include "netsel/probe_uv.h"
 #include "qmp/link_uv.h"
 
 struct drive;
@@ -42,8 +43,11 @@ struct drive {
     unsigned handles_open;
     struct qf_err broken
         [MIG_SIDES]; /* found while a to-do list was carried out: code != 0, fed afterwards */
-    bool synced_now;    /* likewise: nothing to sync */
-    bool cancel_wanted; /* not told to the machine yet */
+    struct netsel_probe *probe; /* NULL: none */
+    bool probe_broken;          /* likewise: it could not be begun ... */
+    struct qf_err probe_err;    /* ... for this reason */
+    bool synced_now;            /* likewise: nothing to sync */
+    bool cancel_wanted;         /* not told to the machine yet */
     bool over;
     bool closing;
     int journal_fd;      /* -1: none; owned */

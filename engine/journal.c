@@ -6,6 +6,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/units.h"
+#include "netsel/netsel_json.h"
 #include "policy/policy_json.h"
 #include "qmp/client.h"
 
@@ -98,15 +99,32 @@ static void put_u64(json_t *o, const char *key, uint64_t v)
 
 /* ---- spec ---- */
 
+static json_t *dump_given(const struct mig_spec *s)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < s->n_given; i++)
+        if (json_array_append_new(list, json_string(s->given[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
 static json_t *dump_spec(const struct mig_spec *s)
 {
     json_t *o = json_object();
     journal_put_text(o, "source", s->source);
     journal_put_text(o, "destination", s->destination);
     journal_put_text(o, "address", s->address);
+    journal_put(o, "address_from", json_integer((json_int_t)s->address_from));
+    journal_put(o, "given", dump_given(s));
+    journal_put_text(o, "monitor_host", s->monitor_host);
+    if (s->networks.n > 0)
+        journal_put(o, "networks", netsel_dump_wish(&s->networks));
     journal_put(o, "port_first", json_integer(s->port_first));
     journal_put(o, "port_last", json_integer(s->port_last));
     put_u64(o, "bandwidth", s->bandwidth_bytes_per_s); /* null: hypervisor's */
+    journal_put(o, "bandwidth_auto", json_boolean(s->bandwidth_auto));
     journal_put(o, "unsafe", json_integer(s->unsafe));
     journal_put(o, "dry_run", json_boolean(s->dry_run));
     journal_put(o, "quit_source", json_boolean(s->quit_source));
@@ -140,6 +158,19 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
     get_text(o, "source", s->source, sizeof(s->source));
     get_text(o, "destination", s->destination, sizeof(s->destination));
     get_text(o, "address", s->address, sizeof(s->address));
+    get_text(o, "monitor_host", s->monitor_host, sizeof(s->monitor_host));
+    const json_t *given = json_object_get(o, "given");
+    const json_t *networks = json_object_get(o, "networks");
+    const uint64_t from = get_u64(o, "address_from");
+    if (json_array_size(given) > SPEC_ADDRESSES_MAX || from > SPEC_ADDRESS_GIVEN ||
+        (networks && !netsel_load_wish(networks, &s->networks)))
+        return false;
+    s->address_from = (enum spec_address_from)from;
+    for (size_t i = 0; i < json_array_size(given); i++) {
+        const char *text = json_string_value(json_array_get(given, i));
+        (void)snprintf(s->given[s->n_given++], SPEC_TEXT_MAX, "%s", text ? text : "");
+    }
+    s->bandwidth_auto = json_is_true(json_object_get(o, "bandwidth_auto"));
     s->port_first = (uint16_t)get_u64(o, "port_first");
     s->port_last = (uint16_t)get_u64(o, "port_last");
     s->bandwidth_bytes_per_s = get_u64(o, "bandwidth");
@@ -214,6 +245,26 @@ static void put_check(json_t *o, const struct record_check *c)
         journal_put_text(o, "destination", c->destination);
 }
 
+/* null when it is empty */
+static void put_name(json_t *o, const char *key, const char *text)
+{
+    if (text[0] != '\0')
+        journal_put_text(o, key, text);
+    else
+        journal_put(o, key, json_null());
+}
+
+static void put_network(json_t *o, const struct record_network *n)
+{
+    put_name(o, "chosen", n->name);
+    put_name(o, "address", n->address);
+    journal_put_text(o, "reason", n->reason);
+    journal_put(o, "candidates",
+                n->choice ? netsel_dump_candidates(n->choice) : json_array());
+    put_u64(o, "bandwidth", n->bandwidth_bytes_per_s);
+    journal_put_text(o, "bandwidth_reason", n->bandwidth_reason);
+}
+
 static void put_sample(json_t *o, const struct policy_sample *s)
 {
     put_u64(o, "pass", s->pass);
@@ -243,7 +294,10 @@ static void put_result(json_t *o, const struct record_result *r, const struct mi
     put_u64(o, "transferred", r->transferred_bytes);
     put_u64(o, "passes", r->passes);
     journal_put_text(o, "policy", m->policy.name);
-    journal_put(o, "network", json_null());
+    put_name(o, "network",
+             m->network_known && m->network.chosen >= 0
+                 ? m->network.candidate[m->network.chosen].name
+                 : "");
 }
 
 static void put_range(json_t *o, const char *key, const struct policy_range *r)
@@ -303,6 +357,8 @@ static const char *type_of(enum record_kind kind)
         return "phase";
     case RECORD_CHECK:
         return "check";
+    case RECORD_NETWORK:
+        return "network";
     case RECORD_SAMPLE:
         return "sample";
     case RECORD_FORECAST:
@@ -334,6 +390,9 @@ json_t *journal_record(struct journal_clock *clock,
         break;
     case RECORD_CHECK:
         put_check(o, &r->u.check);
+        break;
+    case RECORD_NETWORK:
+        put_network(o, &r->u.network);
         break;
     case RECORD_SAMPLE:
         put_sample(o, &r->u.sample);
@@ -400,6 +459,17 @@ static void read_check(const json_t *o, struct record *r)
     get_text(o, "message", c->message, sizeof(c->message));
     get_text(o, "source", c->source, sizeof(c->source));
     get_text(o, "destination", c->destination, sizeof(c->destination));
+}
+
+static void read_network(const json_t *o, struct record *r)
+{
+    struct record_network *n = &r->u.network;
+    r->kind = RECORD_NETWORK;
+    get_text(o, "chosen", n->name, sizeof(n->name));
+    get_text(o, "address", n->address, sizeof(n->address));
+    get_text(o, "reason", n->reason, sizeof(n->reason));
+    n->bandwidth_bytes_per_s = get_u64(o, "bandwidth");
+    get_text(o, "bandwidth_reason", n->bandwidth_reason, sizeof(n->bandwidth_reason));
 }
 
 static void read_sample(const json_t *o, struct record *r)
@@ -515,6 +585,8 @@ bool journal_read_record(const json_t *line, struct record *r)
         read_phase(line, r);
     else if (strcmp(type, "check") == 0)
         read_check(line, r);
+    else if (strcmp(type, "network") == 0)
+        read_network(line, r);
     else if (strcmp(type, "sample") == 0)
         read_sample(line, r);
     else if (strcmp(type, "forecast") == 0)

@@ -40,7 +40,7 @@ int journal_read_header(const json_t *line,
                         struct policy *policy,
                         struct qf_err *err);
 
-/* A record as its line. policy: the name for the result line. */
+/* A record as its line. m: for decision and result; NULL for other records. */
 json_t *journal_record(struct journal_clock *clock,
                        int64_t t_ns,
                        const struct record *r,

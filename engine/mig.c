@@ -421,7 +421,7 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
     if (m->ended)
         return;
     assert(ev->t_ns >= m->now_ns);
-    assert(ev->kind <= MIG_EV_OPERATOR);
+    assert(ev->kind <= MIG_EV_NETWORK);
     m->now_ns = ev->t_ns;
     if (m->wake_ns <= m->now_ns)
         m->wake_ns = INT64_MAX; /* it has come; the phase asks again */
@@ -436,6 +436,8 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
     if (ev->kind == MIG_EV_BEGIN)
         mig_go(m, MIG_CONNECT);
     mig_release_ask(m, ev);
+    if (ev->kind == MIG_EV_NETWORK)
+        mig_take_network(m, ev->u.network);
     if (ev->kind == MIG_EV_OPERATOR)
         mig_operate(m, &ev->u.op, todo);
     handle(m, ev, todo);

@@ -146,6 +146,11 @@ struct mig {
     struct recipe_run recipe;
     int heard_row; /* of the recipe: whose answer (or lateness) is being handled */
 
+    /* The way across. */
+    bool network_known; /* MIG_EV_NETWORK has come */
+    struct netsel_choice network;
+    uint64_t network_bytes_per_s; /* the limit that the network sets; 0: none */
+
     /* The course of it. */
     bool cancel_wanted;
     bool guest_ran;       /* the guest ran when it was found: it is to run in the end */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine/base/err.h"
+#include "netsel/netsel.h"
 #include "qmp/qapi.h"
 
 enum mig_side_id { MIG_SRC, MIG_DST };
@@ -22,6 +23,7 @@ enum mig_event_kind {
     MIG_EV_CANCEL, /* the user wants it stopped */
     MIG_EV_SYNCED, /* the journal is on the disk, or could not be put there (failed) */
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
+    MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -95,6 +97,7 @@ struct mig_event {
         enum qapi_command late;
         bool sync_failed;
         struct mig_operator op;
+        const struct netsel_facts *network; /* lent */
     } u;
 };
 

@@ -391,6 +391,7 @@ static uint64_t set_bandwidth(struct mig *m, struct qapi_params *p)
                                       ? QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH
                                       : QAPI_PARAM_MAX_BANDWIDTH;
     if (is_early(m)) { /* --bandwidth would win over the policy's */
+        m->spec.bandwidth_auto = false;
         m->spec.bandwidth_bytes_per_s =
             rate_wanted ? rate_wanted : SPEC_BANDWIDTH_HYPERVISOR;
         return rate_wanted;

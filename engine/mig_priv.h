@@ -42,6 +42,18 @@ uint32_t mig_ask_deadline_ms(enum qapi_command c);
 
 void mig_take_facts(struct mig *m, const struct mig_event *ev);
 
+/* ---- the way across (mig_network.c) ---- */
+
+/* Choose by what was found out. Too late, or twice: passed over. */
+void mig_take_network(struct mig *m, const struct netsel_facts *f);
+
+/* Is it known which network to take? Otherwise MIG_EV_NETWORK is to be waited for. After 10 s of
+ * the phase it is known that there is none. */
+bool mig_knows_network(struct mig *m);
+
+/* The choice takes effect: address, bandwidth, a record; mig_fail when there is none. */
+void mig_use_network(struct mig *m, struct mig_todo *todo);
+
 /* ---- the operator (mig_operator.c) ---- */
 
 /* Do what was asked for, or note why not; the phase is called afterwards. */

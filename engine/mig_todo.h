@@ -20,6 +20,7 @@ enum mig_do_kind {
     MIG_DO_OPEN,   /* open the link to side; MIG_EV_UP or MIG_EV_DOWN follows */
     MIG_DO_SEND,   /* send cmd to side under id; MIG_EV_REPLY or MIG_EV_DOWN follows */
     MIG_DO_CLOSE,  /* close the link to side; nothing follows */
+    MIG_DO_PROBE,  /* find out about the networks of the spec; MIG_EV_NETWORK follows */
     MIG_DO_SYNC,   /* put the journal on the disk; MIG_EV_SYNCED follows */
     MIG_DO_RECORD, /* write it down */
     MIG_DO_END     /* the migration is over; the result record came before */

@@ -194,9 +194,11 @@ static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
     want_param(s, p, QAPI_PARAM_DOWNTIME_LIMIT, m->policy.downtime_start_ms);
     if (wanted_bandwidth(m) != SPEC_BANDWIDTH_HYPERVISOR)
         want_param(s, p, QAPI_PARAM_MAX_BANDWIDTH, wanted_bandwidth(m));
-    if (wants_postcopy(m))
+    if (wants_postcopy(m)) /* what the network sets is no less true then */
         want_param(s, p, QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH,
-                   m->policy.postcopy_bandwidth_bytes_per_s);
+                   m->policy.postcopy_bandwidth_bytes_per_s != 0
+                       ? m->policy.postcopy_bandwidth_bytes_per_s
+                       : m->network_bytes_per_s);
     want_throttle(m, s, p);
     for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
         if ((p->has & (1U << i)) && p->value[i] == s->params_found.value[i])

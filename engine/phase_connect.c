@@ -16,6 +16,8 @@ static const char *address(const struct mig *m, enum mig_side_id side)
 void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER) {
+        if (m->spec.networks.n > 0) /* meanwhile: PREFLIGHT waits for it */
+            (void)mig_todo_add(todo, MIG_DO_PROBE, MIG_SRC);
         for (unsigned i = 0; i < MIG_SIDES; i++) {
             m->side[i].link = MIG_LINK_OPENING;
             (void)mig_todo_add(todo, MIG_DO_OPEN, (enum mig_side_id)i);

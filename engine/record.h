@@ -1,6 +1,6 @@
 /* Records: what a migration says about itself. The engine's core fills them, engine/journal.c
  * writes them as JSON lines, qferry prints them as text. Fixed size, no pointers to anything
- * that can go away. Pure data. */
+ * that can go away, but for the list of networks, which is the machine's. Pure data. */
 #ifndef QF_ENGINE_RECORD_H
 #define QF_ENGINE_RECORD_H
 
@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "engine/base/err.h"
+#include "netsel/netsel.h"
 #include "policy/policy.h"
 
 enum {
     RECORD_TEXT_MAX = QF_ERR_TEXT,
-    RECORD_VALUE_MAX = 128 /* a compared value in a check */
+    RECORD_VALUE_MAX = 128, /* a compared value in a check */
+    RECORD_ADDRESS_MAX = 256
 };
 
 /* Verdict of one preflight check. */
@@ -69,9 +71,20 @@ struct record_outcome_of {
     uint64_t transferred_bytes;
 };
 
+/* Which way the memory goes. */
+struct record_network {
+    char name[NETSEL_NAME_MAX];       /* "": none was given, or none is usable */
+    char address[RECORD_ADDRESS_MAX]; /* where the destination listens; "": nowhere */
+    char reason[NETSEL_REASON_MAX];
+    uint64_t bandwidth_bytes_per_s; /* the limit; POLICY_UNKNOWN: as QEMU is set */
+    char bandwidth_reason[NETSEL_WHY_MAX];
+    const struct netsel_choice *choice; /* lent by the machine; NULL: none, or read back */
+};
+
 enum record_kind {
     RECORD_PHASE,
     RECORD_CHECK,
+    RECORD_NETWORK,
     RECORD_SAMPLE,
     RECORD_FORECAST,
     RECORD_DECISION,
@@ -89,6 +102,7 @@ struct record {
             const char *public; /* as INTERFACE names it; static */
         } phase;
         struct record_check check;
+        struct record_network network;
         struct policy_sample sample;
         struct policy_forecast forecast;
         struct policy_decision decision;

@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "engine/base/units.h"
+#include "netsel/networks_json.h"
 #include "policy/policy_json.h"
 
 void request_init(struct request *r)
 {
     memset(r, 0, sizeof(*r));
     r->spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
+    r->spec.bandwidth_auto = true;
     struct qf_err err;
     if (policy_preset_load(policy_preset_name(0), &r->policy, &err) != 0)
         abort(); /* a preset that does not load is a broken build; tests/unit loads them all */
@@ -55,6 +57,7 @@ static int set_bandwidth(struct request *r, const char *value, struct qf_err *er
 {
     if (strcmp(value, "hypervisor") == 0 || strcmp(value, "auto") == 0) {
         r->spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
+        r->spec.bandwidth_auto = strcmp(value, "auto") == 0;
         return 0;
     }
     uint64_t rate;
@@ -66,6 +69,7 @@ static int set_bandwidth(struct request *r, const char *value, struct qf_err *er
                        "hypervisor for what QEMU is set to",
                        value);
     r->spec.bandwidth_bytes_per_s = rate;
+    r->spec.bandwidth_auto = false;
     return 0;
 }
 
@@ -140,9 +144,12 @@ static int set_address(struct request *r, const char *value, struct qf_err *err)
         return qf_fail(err, QF_E_USAGE,
                        "--destination-address: '%s' is not an address or a host name",
                        value);
-    memcpy(r->spec.address, at, n);
-    r->spec.address[n] = '\0';
-    r->has_address = true;
+    if (r->spec.n_given == SPEC_ADDRESSES_MAX)
+        return qf_fail(err, QF_E_USAGE, "--destination-address: more than %d of them",
+                       SPEC_ADDRESSES_MAX);
+    char *given = r->spec.given[r->spec.n_given++];
+    memcpy(given, at, n);
+    given[n] = '\0';
     return 0;
 }
 
@@ -173,6 +180,9 @@ int request_option(struct request *r,
         return add_set(r, "max-downtime", value, err);
     if (strcmp(name, "timeout") == 0)
         return add_set(r, "timeout", value, err);
+    if (strcmp(name, "network") == 0)
+        return networks_add(value, &r->spec.networks, err) == 0 ? 0
+                                                                : qf_wrap(err, "--network");
     if (strcmp(name, "destination-address") == 0)
         return set_address(r, value, err);
     if (strcmp(name, "port") == 0)
@@ -198,6 +208,12 @@ int request_policy_text(
     return policy_load(origin, text, len, &r->policy, err);
 }
 
+int request_networks_text(
+    struct request *r, const char *origin, const char *text, size_t len, struct qf_err *err)
+{
+    return networks_load(origin, text, len, &r->spec.networks, err);
+}
+
 /* --max-downtime 300ms is --set downtime.max=300ms; --timeout likewise. */
 static int apply_set(struct request *r,
                      const char *option,
@@ -216,6 +232,42 @@ static int apply_set(struct request *r,
                                             : qf_wrap(err, "--%s", option);
 }
 
+/* Where the destination's monitor is, its memory can go, too. */
+static void finish_address(struct mig_spec *s, const struct qmp_addr *dst)
+{
+    const char *address = "127.0.0.1";
+    s->address_from = SPEC_ADDRESS_DEFAULT;
+    if (dst->kind != QMP_ADDR_UNIX) {
+        memcpy(s->monitor_host, dst->host, sizeof(s->monitor_host));
+        address = s->monitor_host;
+        s->address_from = SPEC_ADDRESS_MONITOR;
+    }
+    if (s->n_given > 0) {
+        address = s->given[0];
+        s->address_from = SPEC_ADDRESS_GIVEN;
+    }
+    (void)snprintf(s->address, sizeof(s->address), "%s", address);
+}
+
+/* A connection to the port where QEMU waits would kill it, so there must be another one. */
+static int finish_networks(struct mig_spec *s,
+                           const struct qmp_addr *dst,
+                           struct qf_err *err)
+{
+    struct netsel_wish *w = &s->networks;
+    w->port_first = s->port_first;
+    w->port_last = s->port_last;
+    if (dst->kind != QMP_ADDR_UNIX)
+        (void)parse_port(dst->port, strlen(dst->port), &w->monitor_port);
+    for (unsigned i = 0; i < w->n; i++)
+        if (netsel_probe_port(w, &w->network[i]) == 0)
+            return qf_fail(err, QF_E_USAGE,
+                           "network %s: its probe-port is one of --port or that of the "
+                           "monitor, which must not be probed",
+                           w->network[i].name);
+    return 0;
+}
+
 int request_finish(struct request *r, struct qf_err *err)
 {
     for (unsigned i = 0; i < r->n_sets; i++)
@@ -227,13 +279,6 @@ int request_finish(struct request *r, struct qf_err *err)
                        "guest's memory; choose another policy, or --set encrypt=allowed if "
                        "the network may be trusted",
                        r->policy.name);
-    if (r->has_address)
-        return 0;
-    /* Where the destination's monitor is, its memory can go, too. */
-    if (r->addr[MIG_DST].kind == QMP_ADDR_TCP)
-        (void)snprintf(r->spec.address, sizeof(r->spec.address), "%s",
-                       r->addr[MIG_DST].host);
-    else
-        (void)snprintf(r->spec.address, sizeof(r->spec.address), "127.0.0.1");
-    return 0;
+    finish_address(&r->spec, &r->addr[MIG_DST]);
+    return finish_networks(&r->spec, &r->addr[MIG_DST], err);
 }

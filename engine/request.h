@@ -11,7 +11,10 @@
 #include "policy/policy.h"
 #include "qmp/addr.h"
 
-enum { REQUEST_SETS_MAX = 32 /* --set and its short forms; one more is refused */ };
+enum {
+    REQUEST_SETS_MAX = 32, /* --set and its short forms; one more is refused */
+    REQUEST_NETWORKS_FILE_MAX = 64 * 1024 /* bytes of a networks file */
+};
 
 struct request {
     struct mig_spec spec;
@@ -23,7 +26,6 @@ struct request {
         const char *value;
     } sets[REQUEST_SETS_MAX];
     unsigned n_sets;
-    bool has_address;
 };
 
 /* The default policy, the default of everything else. */
@@ -36,7 +38,7 @@ int request_sides(struct request *r,
                   struct qf_err *err);
 
 /* One option by its long name without dashes; value NULL for flags. Known: set, max-downtime,
- * timeout, destination-address, port, bandwidth, unsafe, dry-run, quit-source,
+ * timeout, network, destination-address, port, bandwidth, unsafe, dry-run, quit-source,
  * quit-destination, policy (a built-in's name). value must live until request_finish.
  * QF_E_USAGE names the option and what was wrong with it. */
 int request_option(struct request *r,
@@ -50,6 +52,13 @@ int request_policy_text(struct request *r,
                         const char *text,
                         size_t len,
                         struct qf_err *err);
+
+/* More networks to choose from, from the text of a file. QF_E_USAGE: file, line, field. */
+int request_networks_text(struct request *r,
+                          const char *origin,
+                          const char *text,
+                          size_t len,
+                          struct qf_err *err);
 
 /* Everything was given: apply the overrides to the policy, fill in what follows from the rest. */
 int request_finish(struct request *r, struct qf_err *err);

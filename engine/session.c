@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "netsel/netsel_json.h"
 #include "qmp/client.h"
 #include "qmp/qapi_json.h"
 
@@ -60,8 +61,9 @@ static json_t *command_json(const struct qapi_cmd *cmd, bool oob)
 static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
 {
     static const char *const names[] = {
-        [MIG_DO_OPEN] = "open", [MIG_DO_SEND] = "send",     [MIG_DO_CLOSE] = "close",
-        [MIG_DO_SYNC] = "sync", [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
+        [MIG_DO_OPEN] = "open",   [MIG_DO_SEND] = "send",     [MIG_DO_CLOSE] = "close",
+        [MIG_DO_SYNC] = "sync",   [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
+        [MIG_DO_PROBE] = "probe",
     };
     json_t *o = journal_line(&s->clock, d->kind == MIG_DO_END ? "end" : "do", t_ns);
     if (d->kind != MIG_DO_END)
@@ -178,6 +180,16 @@ void session_cancel(struct session *s, int64_t t_ns)
     step(s, &(struct mig_event){.kind = MIG_EV_CANCEL, .t_ns = t_ns});
 }
 
+void session_network(struct session *s, int64_t t_ns, const struct netsel_facts *facts)
+{
+    json_t *o = event_line(s, t_ns, "network");
+    journal_put(o, "facts", netsel_dump_facts(facts));
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_NETWORK, .t_ns = t_ns};
+    ev.u.network = facts;
+    step(s, &ev);
+}
+
 /* Journaled as it was said: a replay reads it again. */
 static void feed_operator(struct session *s,
                           int64_t t_ns,
@@ -283,6 +295,18 @@ static int feed_operator_line(struct session *s,
     return rc;
 }
 
+static int feed_network(struct session *s,
+                        int64_t t_ns,
+                        const json_t *line,
+                        struct qf_err *err)
+{
+    struct netsel_facts facts;
+    if (!netsel_load_facts(json_object_get(line, "facts"), &facts))
+        return qf_fail(err, QF_E_USAGE, "not what is found out about networks");
+    session_network(s, t_ns, &facts);
+    return 0;
+}
+
 int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
 {
     const char *kind = json_string_value(json_object_get(line, "kind"));
@@ -302,6 +326,8 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         session_cancel(s, t_ns);
     else if (strcmp(kind, "operator") == 0)
         return feed_operator_line(s, t_ns, line, err);
+    else if (strcmp(kind, "network") == 0)
+        return feed_network(s, t_ns, line, err);
     else if (strcmp(kind, "synced") == 0)
         session_synced(s, t_ns, json_is_true(json_object_get(line, "failed")));
     else if (strcmp(kind, "down") == 0 && has_side)

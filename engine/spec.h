@@ -6,7 +6,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SPEC_TEXT_MAX = 256 };
+#include "netsel/netsel.h"
+
+enum {
+    SPEC_TEXT_MAX = 256,
+    SPEC_ADDRESSES_MAX = 8 /* of the destination; one more is refused */
+};
+
+/* Why `address` is what it is. */
+enum spec_address_from {
+    SPEC_ADDRESS_DEFAULT, /* the monitor is a UNIX socket: the same host */
+    SPEC_ADDRESS_MONITOR, /* where the destination's monitor is */
+    SPEC_ADDRESS_GIVEN    /* --destination-address, the first */
+};
 
 /* The preflight checks that `--unsafe` may turn into warnings, and those that it may not: a
  * migration that QEMU cannot do at all, or that would be no migration, stays refused.
@@ -37,13 +49,21 @@ struct mig_spec {
     char source
         [SPEC_TEXT_MAX]; /* the monitors' addresses as given; for messages and the journal */
     char destination[SPEC_TEXT_MAX];
-    char address[SPEC_TEXT_MAX]; /* where the destination listens: host name or address */
-    uint16_t port_first;         /* 0: QEMU picks a free one */
+    /* where the destination listens: host name or address. With networks it is that of the one
+     * that is chosen, and this is of no account */
+    char address[SPEC_TEXT_MAX];
+    enum spec_address_from address_from;
+    char given[SPEC_ADDRESSES_MAX][SPEC_TEXT_MAX]; /* --destination-address, in order */
+    unsigned n_given;
+    char monitor_host[SPEC_TEXT_MAX]; /* the destination's; "": a UNIX socket */
+    struct netsel_wish networks;      /* to choose from; none: address is taken */
+    uint16_t port_first;              /* 0: QEMU picks a free one */
     uint16_t port_last;
     /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
     uint64_t bandwidth_bytes_per_s;
-    uint32_t unsafe; /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
-    bool dry_run;    /* preflight only: changes nothing */
+    bool bandwidth_auto; /* it is UINT64_MAX until the network is chosen */
+    uint32_t unsafe;     /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
+    bool dry_run;        /* preflight only: changes nothing */
     bool quit_source;
     bool quit_destination;
 };

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "policy/fault.h"
+#include "engine/base/fault.h"
 #include "policy/policy.h"
 
 enum field_kind {

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "policy/fault.h"
+#include "engine/base/fault.h"
 
 enum {
     LABEL_KEY_MAX = 317,  /* bytes: a prefix of 253, a slash, a name of 63 */

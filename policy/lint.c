@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "engine/base/fault.h"
 #include "engine/base/units.h"
-#include "policy/fault.h"
 #include "policy/policy_json.h"
 
 enum { WORD = 32 };

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/fault.h"
 #include "engine/base/units.h"
-#include "policy/fault.h"
 #include "policy/fields.h"
 #include "policy/presets.h"
 

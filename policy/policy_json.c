@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/fault.h"
 #include "engine/base/units.h"
-#include "policy/fault.h"
 #include "policy/fields.h"
 #include "policy/labels.h"
 #include "policy/presets.h"
@@ -223,14 +223,6 @@ static int load_root(const struct fault_source *src,
     return check(src, p, steps_too);
 }
 
-static bool is_blank(const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r' && text[i] != '\n')
-            return false;
-    return true;
-}
-
 static int load(const char *origin,
                 const char *text,
                 size_t len,
@@ -243,31 +235,13 @@ static int load(const char *origin,
     if (len > POLICY_FILE_MAX)
         return qf_fail(err, QF_E_USAGE, "%s:1: %zu bytes; a policy has at most %d", origin,
                        len, POLICY_FILE_MAX);
-    if (len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
-        return qf_fail(err, QF_E_USAGE,
-                       "%s:1: begins with a byte order mark; save it as UTF-8 without one",
-                       origin);
-    json_error_t error;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!root) {
-        if (is_blank(text, len))
-            return qf_fail(err, QF_E_USAGE,
-                           "%s:1: nothing in it; write an object in braces", origin);
-        /* jansson says nothing at all when its buffers cannot grow */
-        if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
-            return qf_fail(err, QF_E_NOMEM, "%s: no memory", origin);
-        if (json_error_code(&error) == json_error_null_character)
-            (void)snprintf(error.text, sizeof(error.text),
-                           "a text cannot have \\u0000 in it");
-        fault_one_line(error.text);
-        const bool twice = json_error_code(&error) == json_error_duplicate_key;
-        return qf_fail(err, QF_E_USAGE, "%s:%d: %s%s", origin,
-                       error.line > 0 ? error.line : 1, error.text,
-                       twice ? "; drop one of them" : "");
-    }
+    json_t *root;
+    int rc = fault_parse(&src, &root);
+    if (rc != 0)
+        return rc;
     struct policy loaded = defaults;
     name_after(origin, loaded.name, sizeof(loaded.name));
-    const int rc = load_root(&src, root, steps_too, &loaded);
+    rc = load_root(&src, root, steps_too, &loaded);
     json_decref(root);
     if (rc == 0)
         *p = loaded;

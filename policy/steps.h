@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "policy/fault.h"
+#include "engine/base/fault.h"
 #include "policy/policy.h"
 
 /* Read the list into p->steps and p->n_steps. Whether p allows them is not asked here. */

@@ -31,8 +31,11 @@ static const char usage[] =
     "      --set FIELD=VALUE       override one field of the policy; repeatable\n"
     "      --max-downtime TIME     the same as --set downtime.max=TIME\n"
     "      --timeout TIME          the same as --set timeout=TIME\n"
-    "      --bandwidth RATE        100Mbit, 125MiB; hypervisor (default): as QEMU is set\n"
-    "      --destination-address A where the destination listens for the memory stream\n"
+    "  -n, --networks FILE         networks to choose from; repeatable\n"
+    "      --network CIDR          a network for migrations, in order of preference; repeatable\n"
+    "      --bandwidth RATE        100Mbit, 125MiB; auto (default): what the chosen network\n"
+    "                              allows; hypervisor: as QEMU is set\n"
+    "      --destination-address A an address of the destination's host; repeatable\n"
     "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
     "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
@@ -286,6 +289,8 @@ static const struct option options[] = {
     {"set", required_argument, NULL, OPT_ENGINE},
     {"max-downtime", required_argument, NULL, OPT_ENGINE},
     {"timeout", required_argument, NULL, OPT_ENGINE},
+    {"networks", required_argument, NULL, 'n'},
+    {"network", required_argument, NULL, OPT_ENGINE},
     {"bandwidth", required_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
@@ -321,11 +326,14 @@ int cmd_migrate(int argc, char **argv)
     request_init(&run.request);
     run.render = (struct render){.level = RENDER_NORMAL};
     opterr = 0;
-    while (rc == 0 && (c = getopt_long(argc, argv, ":p:qvh", options, &index)) != -1) {
+    while (rc == 0 && (c = getopt_long(argc, argv, ":p:n:qvh", options, &index)) != -1) {
         switch (c) {
         case 'p':
             rc = load_policy(&run.request, optarg, &err);
             run.choose.has_policy = true;
+            break;
+        case 'n':
+            rc = tool_read_networks(&run.request, optarg, &err);
             break;
         case OPT_CHOOSE:
             rc = choose_option(&run.choose, options[index].name, optarg, &err);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/fault.h"
+#include "engine/base/fault.h"
+#include "engine/request.h"
 #include "policy/policy_json.h"
 #include "tools/tool.h"
 
@@ -21,6 +22,7 @@ static const char usage[] =
     "  preflight SOURCE DESTINATION [options]  every check; changes nothing\n"
     "  status|watch|cancel|postcopy|pause|set --control ADDRESS\n"
     "                                          talk to a running qferry\n"
+    "  networks [options]                      which network would be chosen, and why\n"
     "  policies [list|show NAME|check FILE]    the built-in policies\n"
     "  simulate (MODEL|JOURNAL) [options]      what would a policy do; no QEMU\n"
     "  replay JOURNAL                          decide again from a journal, and compare\n"
@@ -36,8 +38,8 @@ static const struct {
 } commands[] = {
     {"migrate", cmd_migrate},   {"preflight", cmd_migrate}, {"status", cmd_control},
     {"watch", cmd_control},     {"cancel", cmd_control},    {"postcopy", cmd_control},
-    {"pause", cmd_control},     {"set", cmd_control},       {"policies", cmd_policies},
-    {"simulate", cmd_simulate}, {"replay", cmd_replay},
+    {"pause", cmd_control},     {"set", cmd_control},       {"networks", cmd_networks},
+    {"policies", cmd_policies}, {"simulate", cmd_simulate}, {"replay", cmd_replay},
 };
 
 int tool_fail(const struct qf_err *err)
@@ -114,10 +116,13 @@ char *tool_read_file(const char *path, size_t *len, struct qf_err *err)
     return read_some(path, path, SIZE_MAX, len, err);
 }
 
-char *tool_read_policy(const char *path,
-                       char origin[TOOL_ORIGIN_SIZE],
-                       size_t *len,
-                       struct qf_err *err)
+/* A file that people write; what is longer than `most` is no such `what`. */
+static char *read_written(const char *path,
+                          char origin[TOOL_ORIGIN_SIZE],
+                          size_t most,
+                          const char *what,
+                          size_t *len,
+                          struct qf_err *err)
 {
     const size_t n = strlen(path);
     if (n < TOOL_ORIGIN_SIZE)
@@ -126,13 +131,33 @@ char *tool_read_policy(const char *path,
         (void)snprintf(origin, TOOL_ORIGIN_SIZE, "...%s",
                        path + n - (TOOL_ORIGIN_SIZE - 4));
     fault_one_line(origin);
-    char *text = read_some(path, origin, POLICY_FILE_MAX, len, err);
-    if (!text || *len <= POLICY_FILE_MAX)
+    char *text = read_some(path, origin, most, len, err);
+    if (!text || *len <= most)
         return text;
-    (void)qf_fail(err, QF_E_USAGE, "%s:1: more than %d bytes; no policy is as long", origin,
-                  POLICY_FILE_MAX);
+    (void)qf_fail(err, QF_E_USAGE, "%s:1: more than %zu bytes; no %s is as long", origin,
+                  most, what);
     free(text);
     return NULL;
+}
+
+char *tool_read_policy(const char *path,
+                       char origin[TOOL_ORIGIN_SIZE],
+                       size_t *len,
+                       struct qf_err *err)
+{
+    return read_written(path, origin, POLICY_FILE_MAX, "policy", len, err);
+}
+
+int tool_read_networks(struct request *r, const char *path, struct qf_err *err)
+{
+    char origin[TOOL_ORIGIN_SIZE];
+    size_t len;
+    char *text =
+        read_written(path, origin, REQUEST_NETWORKS_FILE_MAX, "networks file", &len, err);
+    const int rc =
+        text ? request_networks_text(r, origin, text, len, err) : -(int)err->code;
+    free(text);
+    return rc == 0 ? 0 : qf_wrap(err, "--networks");
 }
 
 int main(int argc, char **argv)

@@ -90,6 +90,33 @@ static void show_check(struct render *r, const struct record_check *c, int64_t t
                   c->message);
 }
 
+static void show_candidates(struct render *r, const struct netsel_choice *c, int64_t t_ns)
+{
+    for (unsigned i = 0; i < c->n; i++) {
+        const struct netsel_candidate *k = &c->candidate[i];
+        begin(r, r->out, t_ns);
+        (void)fprintf(r->out, "network %s: %s: %s\n", k->name,
+                      k->usable ? "usable" : "not usable", k->why);
+    }
+}
+
+static void show_network(struct render *r, const struct record_network *n, int64_t t_ns)
+{
+    char speed[32];
+    if (n->choice && r->level >= (r->all_checks ? RENDER_NORMAL : RENDER_VERBOSE))
+        show_candidates(r, n->choice, t_ns);
+    if (r->level < (n->choice || n->name[0] ? RENDER_NORMAL : RENDER_VERBOSE))
+        return;
+    begin(r, r->out, t_ns);
+    (void)fprintf(r->out, "network: %s%s%s: %s", n->name[0] ? n->name : n->address,
+                  n->name[0] ? ", " : "", n->name[0] ? n->address : "", n->reason);
+    if (n->bandwidth_bytes_per_s != POLICY_UNKNOWN)
+        (void)fprintf(r->out, "; at most %s (%s)",
+                      rate(n->bandwidth_bytes_per_s, speed, sizeof(speed)),
+                      n->bandwidth_reason);
+    (void)fputc('\n', r->out);
+}
+
 static void show_ms(FILE *f, const char *what, uint64_t ms)
 {
     char text[32];
@@ -137,6 +164,9 @@ void render_record(struct render *r, const struct record *record, int64_t t_ns)
         break;
     case RECORD_CHECK:
         show_check(r, &record->u.check, t_ns);
+        break;
+    case RECORD_NETWORK:
+        show_network(r, &record->u.network, t_ns);
         break;
     case RECORD_SAMPLE:
         show_sample(r, &record->u.sample, t_ns);

@@ -18,6 +18,7 @@ enum {
 
 /* The commands; argv[0] is the command's name. Return the exit status. */
 int cmd_migrate(int argc, char **argv); /* also preflight: argv[0] tells */
+int cmd_networks(int argc, char **argv);
 int cmd_policies(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
@@ -41,5 +42,9 @@ char *tool_read_policy(const char *path,
                        char origin[TOOL_ORIGIN_SIZE],
                        size_t *len,
                        struct qf_err *err);
+
+/* The same for a networks file: add what is in it to the request. */
+struct request;
+int tool_read_networks(struct request *r, const char *path, struct qf_err *err);
 
 #endif

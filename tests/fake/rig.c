@@ -277,6 +277,10 @@ static void make_request(struct rig_move *m)
         rc = request_option(q, "policy", m->policy, &err);
     for (unsigned i = 0; rc == 0 && i < RIG_SETS_MAX && m->set[i]; i++)
         rc = request_option(q, "set", m->set[i], &err);
+    for (unsigned i = 0; rc == 0 && i < 2 && m->network[i]; i++)
+        rc = request_option(q, "network", m->network[i], &err);
+    if (rc == 0 && m->address)
+        rc = request_option(q, "destination-address", m->address, &err);
     q->spec.dry_run = m->dry_run;
     q->spec.quit_source = m->quit_source;
     q->spec.quit_destination = m->quit_destination;

@@ -29,6 +29,8 @@ struct rig_move {
     const char *policy;            /* a preset; NULL: the default */
     const char *set[RIG_SETS_MAX]; /* fields of it */
     const char *addr[MIG_SIDES];   /* instead of the fake's */
+    const char *network[2];        /* CIDRs to choose from */
+    const char *address;           /* of the destination; NULL: not given */
     bool dry_run, quit_source, quit_destination;
     enum rig_journal journal;
     int journal_fd;

@@ -91,6 +91,62 @@ START_TEST(each_pair_of_versions_completes)
 }
 END_TEST
 
+/* ---- networks ---- */
+
+/* The fakes' destination listens wherever it is told to. */
+START_TEST(the_network_that_answers_is_taken)
+{
+    struct rig_move *m = rig_add(&rig);
+    m->network[0] = "203.0.113.0/24";
+    m->network[1] = "127.0.0.0/8";
+    m->address = _i == 0 ? "127.0.0.1" : "localhost";
+    rig_run(&rig);
+    rig_completed(m);
+    const struct mig *mig = &m->drive.session.mig;
+    ck_assert_int_eq(mig->network.chosen, 1);
+    ck_assert_str_eq(mig->network.candidate[0].why, "this host has no address in it");
+    ck_assert_str_eq(mig->spec.address, "127.0.0.1");
+}
+END_TEST
+
+START_TEST(without_a_usable_network_nothing_is_said_to_qemu)
+{
+    struct rig_move *m = rig_add(&rig);
+    m->network[0] = "203.0.113.0/24";
+    m->address = _i == 0 ? "203.0.113.2" : "127.0.0.1";
+    rig_run(&rig);
+    ck_assert_int_eq(rig_status(m), 3);
+    ck_assert_str_eq(m->result.reason,
+                     "no usable network: 203.0.113.0/24: this host has no address in it");
+    ck_assert(m->truth.running[MODEL_SRC] && m->truth.alive[MODEL_DST]);
+    ck_assert_uint_eq(m->truth.caps_on[MODEL_SRC], 0);
+}
+END_TEST
+
+/* Whether the probe has begun, runs or is over. */
+START_TEST(a_cancel_finds_the_probe_wherever_it_is)
+{
+    struct rig_move *m = rig_add(&rig);
+    m->network[0] = "127.0.0.0/8";
+    m->address = "localhost";
+    m->cancel_first = _i == 0;
+    m->cancel_at_record = (unsigned)_i;
+    rig_run(&rig);
+    ck_assert_int_eq(rig_status(m), 5);
+}
+END_TEST
+
+START_TEST(a_source_that_does_not_exist_ends_the_probe)
+{
+    struct rig_move *m = rig_add(&rig);
+    m->network[0] = "127.0.0.0/8";
+    m->address = "localhost";
+    m->addr[MIG_SRC] = "/nonexistent/qmp";
+    rig_run(&rig);
+    ck_assert_int_eq(rig_status(m), 6);
+}
+END_TEST
+
 START_TEST(a_dry_run_changes_nothing)
 {
     struct rig_move *m = rig_add(&rig);
@@ -336,6 +392,10 @@ static Suite *drive_suite(void)
     tcase_add_test(tc, precopy_completes);
     tcase_add_loop_test(tc, each_policy_completes_in_its_way, 0, COUNT(policies));
     tcase_add_loop_test(tc, each_pair_of_versions_completes, 0, 9);
+    tcase_add_loop_test(tc, the_network_that_answers_is_taken, 0, 2);
+    tcase_add_loop_test(tc, without_a_usable_network_nothing_is_said_to_qemu, 0, 2);
+    tcase_add_loop_test(tc, a_cancel_finds_the_probe_wherever_it_is, 0, 4);
+    tcase_add_test(tc, a_source_that_does_not_exist_ends_the_probe);
     tcase_add_test(tc, a_dry_run_changes_nothing);
     tcase_add_test(tc, what_does_not_converge_is_given_up_and_put_back);
     tcase_add_loop_test(tc, many_migrations_share_a_loop, 2, 3);

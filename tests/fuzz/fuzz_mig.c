@@ -9,6 +9,7 @@
 #include "engine/base/units.h"
 #include "engine/mig.h"
 #include "engine/operator.h"
+#include "netsel/networks_json.h"
 #include "policy/policy_json.h"
 
 struct world {
@@ -20,6 +21,7 @@ struct world {
     bool opening[MIG_SIDES];
     bool open[MIG_SIDES];
     bool syncing;
+    bool probing;
     uint64_t caps[MIG_SIDES];
     struct qapi_params params;
     struct ask {
@@ -82,6 +84,9 @@ static void step(struct world *w, const struct mig_event *ev)
             break;
         case MIG_DO_SYNC:
             w->syncing = true;
+            break;
+        case MIG_DO_PROBE:
+            w->probing = true;
             break;
         case MIG_DO_RECORD:
         case MIG_DO_END:
@@ -288,6 +293,24 @@ static void operate(struct world *w)
         step(w, &ev);
 }
 
+/* One network, and an answer of any kind there. */
+static void find_networks(struct world *w)
+{
+    const uint8_t b = byte(w);
+    struct netsel_facts f = {.n_locals = 1, .n_destinations = 1, .waited_ms = b};
+    struct mig_event ev = {.kind = MIG_EV_NETWORK, .t_ns = w->t_ns};
+    f.local[0] = (struct netsel_local){.up = b & 8, .carrier = true};
+    MUST(netsel_ip_parse("10.0.0.1", &f.local[0].ip));
+    MUST(netsel_ip_parse("10.0.0.2", &f.destination[0].ip));
+    f.destination[0].source = f.local[0].ip;
+    netsel_plan(&w->mig.spec.networks, &f);
+    if (f.n_paths > 0)
+        f.path[0].answer = (enum netsel_answer)(b % (NETSEL_FAILED + 1));
+    ev.u.network = &f;
+    w->probing = b & 16; /* an answer that comes twice */
+    step(w, &ev);
+}
+
 static void something(struct world *w)
 {
     const uint8_t b = byte(w);
@@ -316,6 +339,8 @@ static void something(struct world *w)
             operate(w);
         else if (b == 0xff)
             step(w, &(struct mig_event){.kind = MIG_EV_CANCEL, .t_ns = w->t_ns});
+        else if (b == 0xfd && w->probing)
+            find_networks(w);
         else if (w->syncing)
             step(w, &(struct mig_event){.kind = MIG_EV_SYNCED, .t_ns = w->t_ns});
         w->syncing = w->syncing && b >= 0xfe;
@@ -341,6 +366,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     spec.quit_source = b & 64;
     spec.quit_destination = b & 32;
     spec.dry_run = (b & 31) == 31;
+    if ((b & 31) == 30) {
+        MUST(networks_add("10.0.0.0/24", &spec.networks, NULL) == 0);
+        spec.networks.network[0].rate_bytes_per_s = QF_MIB;
+        spec.bandwidth_auto = b & 32;
+    }
     w.params.has = (1U << QAPI_PARAM_COUNT) - 1;
     mig_init(&w.mig, &spec, &policy);
     step(&w, &(struct mig_event){.kind = MIG_EV_BEGIN, .t_ns = w.t_ns});

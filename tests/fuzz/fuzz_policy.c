@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/fault.h"
 #include "engine/base/units.h"
-#include "policy/fault.h"
 #include "policy/policy_json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

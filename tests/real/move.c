@@ -176,9 +176,15 @@ struct move *move_begin_at(struct world *w,
                            const char *dst,
                            const char *const *extra)
 {
-    const char *argv[32] = {QFERRY, command, src, dst, "--json", "--journal"};
-    unsigned n = 6;
+    const char *const own[] = {QFERRY, command, src, dst, "--json", "--journal"};
+    const char *argv[40];
+    unsigned n = 0;
     char name[24];
+
+    for (const char *const *p = w->prefix; p && *p; p++)
+        argv[n++] = *p;
+    for (unsigned i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        argv[n++] = own[i];
 
     ck_assert_uint_lt(w->n_moves, WORLD_MOVES_MAX);
     struct move *m = &w->moves[w->n_moves++];
@@ -186,9 +192,10 @@ struct move *move_begin_at(struct world *w,
     snprintf(name, sizeof(name), "%u.jsonl", w->n_moves);
     argv[n++] = lab_path(w->lab, name, m->journal);
     for (unsigned i = 0; extra[i]; i++) {
-        ck_assert_uint_lt(n, 31);
+        ck_assert_uint_lt(n, 39);
         argv[n++] = extra[i];
     }
+    argv[n] = NULL;
     m->proc = spawn(w, argv);
     return m;
 }

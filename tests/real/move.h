@@ -52,6 +52,9 @@ struct world {
     pid_t own[WORLD_CHILDREN_MAX]; /* children that are not of this world */
     unsigned n_own;
 
+    /* Put before qferry's command line (`ip netns exec NAME`); NULL: nothing. Lent. */
+    const char *const *prefix;
+
     /* world_pair(): */
     struct lab_vm *src;
     struct lab_vm *dst;

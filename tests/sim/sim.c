@@ -74,6 +74,13 @@ static void say_result(struct sim *s, const struct record_result *r)
     say(s, "= %s", r->reason);
 }
 
+static void say_network(struct sim *s, const struct record_network *n)
+{
+    char rate[24];
+    say(s, "network %s %s: %s", n->name[0] ? n->name : "none", n->address, n->reason);
+    say(s, "bandwidth %s: %s", number(n->bandwidth_bytes_per_s, rate), n->bandwidth_reason);
+}
+
 static void say_record(struct sim *s, const struct record *r)
 {
     switch (r->kind) {
@@ -100,6 +107,10 @@ static void say_record(struct sim *s, const struct record *r)
         break;
     case RECORD_FORECAST:
         say(s, "forecast %s", policy_verdict_name(r->u.forecast.verdict));
+        break;
+    case RECORD_NETWORK: /* without networks it says nothing new */
+        if (r->u.network.choice)
+            say_network(s, &r->u.network);
         break;
     case RECORD_SAMPLE:
     case RECORD_OUTCOME:
@@ -247,6 +258,10 @@ static void carry_out(struct sim *s)
                 s->sync_due_ns =
                     s->t_ns + (s->setup.sync_ns ? s->setup.sync_ns : SYNC_MS * MODEL_MS);
             break;
+        case MIG_DO_PROBE:
+            if (s->setup.network_ns != MODEL_NEVER)
+                s->network_due_ns = s->t_ns + s->setup.network_ns;
+            break;
         case MIG_DO_RECORD:
             break;
         case MIG_DO_END:
@@ -272,6 +287,7 @@ static void start_session(struct sim *s)
     qf_buf_init(&s->journal[s->n_sessions], TEXT_CAP);
     s->n_sessions++;
     s->sync_due_ns = MODEL_NEVER;
+    s->network_due_ns = MODEL_NEVER;
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
     session_begin(s->session, s->t_ns);
@@ -286,6 +302,7 @@ static void kill_session(struct sim *s)
         s->link_open[i] = false;
     }
     s->sync_due_ns = MODEL_NEVER;
+    s->network_due_ns = MODEL_NEVER;
     s->restart_due_ns = s->t_ns + RESTART_MS * MODEL_MS;
 }
 
@@ -407,6 +424,7 @@ static bool step(struct sim *s)
     const int64_t due_ns = due < 0 ? MODEL_NEVER : s->doing_due_ns[due];
     int64_t t = earlier(model_next_ns(s->model), s->sync_due_ns);
     t = earlier(earlier(t, due_ns), s->session->todo.wake_ns);
+    t = earlier(t, s->network_due_ns);
     if (t == MODEL_NEVER || t > LIMIT_S * MODEL_S || ++s->steps > STEPS_MAX)
         return false;
     if (t > s->t_ns)
@@ -422,6 +440,11 @@ static bool step(struct sim *s)
         s->sync_due_ns = MODEL_NEVER;
         s->n_fed++;
         session_synced(s->session, s->t_ns, s->setup.sync_fails);
+        carry_out(s);
+    } else if (s->network_due_ns <= s->t_ns) {
+        s->network_due_ns = MODEL_NEVER;
+        s->n_fed++;
+        session_network(s->session, s->t_ns, s->setup.network);
         carry_out(s);
     } else if (due_ns <= s->t_ns) {
         do_doing(s, (unsigned)due);

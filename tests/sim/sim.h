@@ -3,7 +3,7 @@
  *
  * The order is total, so a run is the same every time. At one time come, in this order: messages
  * of the source, messages of the destination (each in their order), the disk's answer to a sync,
- * the test's own doings, the engine's timer. One thing is fed at a time, and what the engine
+ * what is found out about the networks, the test's own doings, the engine's timer. One thing is fed at a time, and what the engine
  * wants done is done at once; then the order begins anew. */
 #ifndef QF_TESTS_SIM_H
 #define QF_TESTS_SIM_H
@@ -48,7 +48,9 @@ struct sim_setup {
     const char *set[4];   /* policy fields: "timeout=10s" */
     struct sim_doing doing[SIM_DOINGS_MAX];
     unsigned n_doings;
-    int64_t sync_ns; /* the disk takes; 0: 2 ms; MODEL_NEVER */
+    const struct netsel_facts *network; /* found out about the spec's networks ... */
+    int64_t network_ns;                 /* ... after so long; MODEL_NEVER */
+    int64_t sync_ns;                    /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;
     bool quiet;     /* no trace is wanted (the golden texts are made of it) */
     bool no_replay; /* of many runs it is enough to replay some */
@@ -70,6 +72,7 @@ struct sim {
     /* Private. */
     unsigned n_refused[MIG_SIDES]; /* attempts to connect that were in vain */
     int64_t sync_due_ns;
+    int64_t network_due_ns;
     int64_t restart_due_ns;
     int64_t doing_due_ns[SIM_DOINGS_MAX];
     bool doing_done[SIM_DOINGS_MAX];

@@ -6,6 +6,7 @@
 
 #include "engine/base/units.h"
 #include "engine/journal.h"
+#include "netsel/networks_json.h"
 #include "policy/policy_json.h"
 
 static struct fixture {
@@ -121,6 +122,21 @@ START_TEST(header_is_read_as_it_was_written)
     memset(&policy, 0, sizeof(policy));
     if (_i == 1)
         f.spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
+    f.spec.bandwidth_auto = _i == 1;
+    f.spec.address_from = SPEC_ADDRESS_GIVEN;
+    f.spec.n_given = 2;
+    (void)strcpy(f.spec.given[0], "192.0.2.7");
+    (void)strcpy(f.spec.given[1], "hv2.example.org");
+    (void)strcpy(f.spec.monitor_host, "::1");
+    if (_i == 1) {
+        const char *text =
+            "{\"fallback\": false, \"networks\": [{\"name\": \"m\", \"cidr\": "
+            "\"fd00::/64\", \"rate\": \"1Gbit\"}]}";
+        ck_assert_int_eq(networks_load("n", text, strlen(text), &f.spec.networks, &f.err),
+                         0);
+        f.spec.networks.port_last = 49160;
+    }
+    memset(&spec, 0, sizeof(spec));
     (void)dump(journal_header(&f.clock, &f.spec, &f.policy));
     ck_assert_int_eq(journal_read_header(f.line, &clock, &spec, &policy, &f.err), 0);
     ck_assert_str_eq(spec.source, f.spec.source);
@@ -130,6 +146,12 @@ START_TEST(header_is_read_as_it_was_written)
     ck_assert_uint_eq(spec.port_last, f.spec.port_last);
     ck_assert_uint_eq(spec.bandwidth_bytes_per_s, f.spec.bandwidth_bytes_per_s);
     ck_assert_uint_eq(spec.unsafe, f.spec.unsafe);
+    ck_assert(spec.bandwidth_auto == (_i == 1));
+    ck_assert_int_eq(spec.address_from, f.spec.address_from);
+    ck_assert_uint_eq(spec.n_given, 2);
+    ck_assert_str_eq(spec.given[1], "hv2.example.org");
+    ck_assert_str_eq(spec.monitor_host, "::1");
+    ck_assert_int_eq(memcmp(&spec.networks, &f.spec.networks, sizeof(spec.networks)), 0);
     ck_assert(spec.quit_source && !spec.quit_destination && !spec.dry_run);
     ck_assert_int_eq(clock.t0_ns, f.clock.t0_ns);
     ck_assert_int_eq(clock.wall_ms, f.clock.wall_ms);
@@ -304,11 +326,47 @@ START_TEST(result_has_the_exit_status_of_its_code)
 }
 END_TEST
 
+/* Null where there is nothing; the candidates are those of the choice. */
+START_TEST(network_has_its_candidates)
+{
+    static struct netsel_choice choice = {.chosen = -1, .n = 1};
+    struct record_network *n = &f.record.u.network;
+    (void)strcpy(choice.candidate[0].name, "migration");
+    (void)strcpy(choice.candidate[0].why, "mig0 is down");
+    (void)strcpy(n->reason, "no usable network: migration: mig0 is down");
+    (void)strcpy(n->bandwidth_reason, "no usable network");
+    n->bandwidth_bytes_per_s = POLICY_UNKNOWN;
+    n->choice = &choice;
+    ck_assert_str_eq(
+        record(RECORD_NETWORK),
+        LEAD "\"network\"" AT
+             ",\"chosen\":null,\"address\":null,\"reason\":\"no usable network: migration: "
+             "mig0 is down\",\"candidates\":[{\"name\":\"migration\",\"address\":null,"
+             "\"usable\":false,\"why\":\"mig0 is down\",\"link_rate\":null}],"
+             "\"bandwidth\":null,\"bandwidth_reason\":\"no usable network\"}\n");
+    choice = (struct netsel_choice){.chosen = 0, .n = 1};
+    choice.candidate[0] = (struct netsel_candidate){
+        .name = "a", .address = "fd00::2", .usable = true, .link_bytes_per_s = 125000000};
+    f.mig.network_known = true;
+    f.mig.network = choice;
+    (void)strcpy(n->name, "a");
+    (void)strcpy(n->address, "fd00::2");
+    n->bandwidth_bytes_per_s = 100000000;
+    const char *text = record(RECORD_NETWORK);
+    ck_assert_ptr_nonnull(strstr(text, "\"chosen\":\"a\",\"address\":\"fd00::2\""));
+    ck_assert_ptr_nonnull(
+        strstr(text, "\"usable\":true,\"why\":\"\",\"link_rate\":125000000}]"));
+    ck_assert_ptr_nonnull(strstr(text, "\"bandwidth\":100000000"));
+    memset(&f.record, 0, sizeof(f.record));
+    ck_assert_ptr_nonnull(strstr(record(RECORD_RESULT), "\"network\":\"a\"}"));
+}
+END_TEST
+
 START_TEST(notes_alone_are_for_the_journal_only)
 {
     static const enum record_kind kinds[] = {
-        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE, RECORD_FORECAST,
-        RECORD_DECISION, RECORD_WARNING, RECORD_RESULT};
+        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE,  RECORD_FORECAST,
+        RECORD_DECISION, RECORD_WARNING, RECORD_NETWORK, RECORD_RESULT};
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         ck_assert(journal_is_public(kinds[i]));
     ck_assert(!journal_is_public(RECORD_NOTE));
@@ -346,8 +404,8 @@ END_TEST
 START_TEST(records_are_read_back)
 {
     static const enum record_kind kinds[] = {
-        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE, RECORD_FORECAST,
-        RECORD_DECISION, RECORD_WARNING, RECORD_RESULT};
+        RECORD_PHASE,    RECORD_CHECK,   RECORD_SAMPLE,  RECORD_FORECAST,
+        RECORD_DECISION, RECORD_WARNING, RECORD_NETWORK, RECORD_RESULT};
     struct record r;
     memset(&f.record, 0, sizeof(f.record));
     switch (kinds[_i]) {
@@ -379,6 +437,13 @@ START_TEST(records_are_read_back)
         f.record.u.decision.value = 300;
         f.record.u.decision.rule = "operator";
         (void)strcpy(f.record.u.decision.because, "so");
+        break;
+    case RECORD_NETWORK:
+        (void)strcpy(f.record.u.network.name, "migration");
+        (void)strcpy(f.record.u.network.address, "10.10.10.2");
+        (void)strcpy(f.record.u.network.reason, "it answers");
+        f.record.u.network.bandwidth_bytes_per_s = POLICY_UNKNOWN;
+        (void)strcpy(f.record.u.network.bandwidth_reason, "not known");
         break;
     case RECORD_RESULT:
         f.record.u.result.outcome = OUTCOME_CANCELLED;
@@ -437,7 +502,8 @@ static Suite *suite(void)
     tcase_add_test(t, text_that_is_not_utf_8_does_not_lose_the_line);
     tcase_add_loop_test(t, result_has_the_exit_status_of_its_code, 0, COUNT(results));
     tcase_add_test(t, the_outcome_of_a_forecast_has_its_error);
-    tcase_add_loop_test(t, records_are_read_back, 0, 7);
+    tcase_add_loop_test(t, records_are_read_back, 0, 8);
+    tcase_add_test(t, network_has_its_candidates);
     tcase_add_test(t, what_is_no_public_line_is_not_read_back);
     tcase_add_test(t, notes_alone_are_for_the_journal_only);
     suite_add_tcase(s, t);

@@ -122,6 +122,9 @@ static const struct {
     {"destination-address", "a,b", "--destination-address: 'a,b' is not an address"},
     {"destination-address", "a b", "--destination-address: 'a b' is not an address"},
     {"destination-address", "a/b", "--destination-address: 'a/b' is not an address"},
+    {"network", "10.0.0.1/24",
+     "--network: '10.0.0.1/24' has host bits; the network is 10.0.0.0/24"},
+    {"network", "", "--network: '' is not a network"},
     {"destination-address", "[::1", "--destination-address: '[::1' is not an address"},
 };
 
@@ -204,9 +207,12 @@ START_TEST(a_bandwidth_or_the_hypervisors)
     ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, 125000000);
     option("bandwidth", "hypervisor");
     ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, SPEC_BANDWIDTH_HYPERVISOR);
+    ck_assert(!f.r.spec.bandwidth_auto);
     option("bandwidth", "100MiB/s");
     ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, 100 << 20);
+    ck_assert(!f.r.spec.bandwidth_auto);
     option("bandwidth", "auto");
+    ck_assert(f.r.spec.bandwidth_auto);
     ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, SPEC_BANDWIDTH_HYPERVISOR);
 }
 END_TEST
@@ -240,6 +246,58 @@ START_TEST(memory_goes_where_the_monitor_is_or_where_it_was_told)
     must(request_sides(&f.r, "/a", addresses[_i].destination, &f.err));
     must(request_finish(&f.r, &f.err));
     ck_assert_str_eq(f.r.spec.address, addresses[_i].is);
+}
+END_TEST
+
+START_TEST(the_first_address_is_taken_and_all_are_kept)
+{
+    char text[16];
+    for (unsigned i = 1; i <= SPEC_ADDRESSES_MAX; i++) {
+        (void)snprintf(text, sizeof(text), "10.0.0.%u", i);
+        option("destination-address", text);
+    }
+    ck_assert_int_ne(request_option(&f.r, "destination-address", "10.0.0.9", &f.err), 0);
+    ck_assert_str_eq(f.err.text, "--destination-address: more than 8 of them");
+    must(request_sides(&f.r, "/a", "tcp:host-b:4444", &f.err));
+    must(request_finish(&f.r, &f.err));
+    ck_assert_str_eq(f.r.spec.address, "10.0.0.1");
+    ck_assert_int_eq(f.r.spec.address_from, SPEC_ADDRESS_GIVEN);
+    ck_assert_uint_eq(f.r.spec.n_given, SPEC_ADDRESSES_MAX);
+    ck_assert_str_eq(f.r.spec.given[7], "10.0.0.8");
+    ck_assert_str_eq(f.r.spec.monitor_host, "host-b");
+}
+END_TEST
+
+START_TEST(networks_come_from_files_and_options)
+{
+    static const char text[] =
+        "{\"networks\": [{\"name\": \"a\", \"cidr\": \"10.0.0.0/8\"}]}";
+    option("network", "fd00::/64");
+    must(request_networks_text(&f.r, "n.json", text, sizeof(text) - 1, &f.err));
+    option("port", "49152-49160");
+    must(request_sides(&f.r, "/a", "tcp:host-b:444", &f.err));
+    must(request_finish(&f.r, &f.err));
+    ck_assert_uint_eq(f.r.spec.networks.n, 2);
+    ck_assert_uint_eq(f.r.spec.networks.port_first, 49152);
+    ck_assert_uint_eq(f.r.spec.networks.port_last, 49160);
+    ck_assert_uint_eq(f.r.spec.networks.monitor_port, 444);
+    ck_assert(f.r.spec.bandwidth_auto);
+    ck_assert_int_ne(request_networks_text(&f.r, "n.json", "{}", 2, &f.err), 0);
+    ck_assert_str_eq(f.err.text, "n.json:1: has no networks");
+}
+END_TEST
+
+START_TEST(a_port_that_must_not_be_probed_is_refused)
+{
+    static const char text[] = "{\"networks\": [{\"name\": \"a\", \"cidr\": "
+                               "\"10.0.0.0/8\", \"probe-port\": 22}]}";
+    must(request_networks_text(&f.r, "n.json", text, sizeof(text) - 1, &f.err));
+    option("port", "20-30");
+    must(request_sides(&f.r, "/a", "/b", &f.err));
+    ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text,
+                     "network a: its probe-port is one of --port or that of the "
+                     "monitor, which must not be probed");
 }
 END_TEST
 
@@ -324,6 +382,9 @@ int main(void)
     tcase_add_test(tc, checks_are_waived_by_name);
     tcase_add_loop_test(tc, memory_goes_where_the_monitor_is_or_where_it_was_told, 0,
                         COUNT(addresses));
+    tcase_add_test(tc, the_first_address_is_taken_and_all_are_kept);
+    tcase_add_test(tc, networks_come_from_files_and_options);
+    tcase_add_test(tc, a_port_that_must_not_be_probed_is_refused);
     tcase_add_test(tc, overrides_hold_whatever_the_order);
     tcase_add_test(tc, the_last_override_wins);
     tcase_add_test(tc, one_override_too_many_is_refused);

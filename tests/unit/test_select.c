@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/fault.h"
+#include "engine/base/fault.h"
 #include "policy/policy_json.h"
 #include "policy/select.h"
 

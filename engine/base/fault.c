@@ -1,4 +1,4 @@
-#include "policy/fault.h"
+#include "engine/base/fault.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -126,6 +126,44 @@ size_t fault_line(const char *text, size_t len, const char *name)
         skip_space(&c);
     }
     return line;
+}
+
+/* --- the text as JSON --- */
+
+static bool is_blank(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r' && text[i] != '\n')
+            return false;
+    return true;
+}
+
+int fault_parse(const struct fault_source *src, json_t **root)
+{
+    json_error_t error;
+    if (src->len >= 3 && memcmp(src->text, "\xEF\xBB\xBF", 3) == 0)
+        return qf_fail(src->err, QF_E_USAGE,
+                       "%s:1: begins with a byte order mark; save it as UTF-8 without one",
+                       src->origin);
+    json_t *parsed =
+        json_loadb(src->text, src->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (parsed) {
+        *root = parsed;
+        return 0;
+    }
+    if (is_blank(src->text, src->len))
+        return qf_fail(src->err, QF_E_USAGE,
+                       "%s:1: nothing in it; write an object in braces", src->origin);
+    /* jansson says nothing at all when its buffers cannot grow */
+    if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
+        return qf_fail(src->err, QF_E_NOMEM, "%s: no memory", src->origin);
+    if (json_error_code(&error) == json_error_null_character)
+        (void)snprintf(error.text, sizeof(error.text), "a text cannot have \\u0000 in it");
+    fault_one_line(error.text);
+    const bool twice = json_error_code(&error) == json_error_duplicate_key;
+    return qf_fail(src->err, QF_E_USAGE, "%s:%d: %s%s", src->origin,
+                   error.line > 0 ? error.line : 1, error.text,
+                   twice ? "; drop one of them" : "");
 }
 
 /* --- what is said --- */

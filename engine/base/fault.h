@@ -1,11 +1,12 @@
-/* What is wrong with a policy, said in one line that can be acted on: where it stands, which
- * field it is, what is wrong, what would be right. For the files of this room that read JSON.
+/* What is wrong with a file that people write, said in one line that can be acted on: where it
+ * stands, which field it is, what is wrong, what would be right. For every room that reads JSON
+ * files.
  *
  *     my.json:4: downtime.maxx: unknown field; did you mean downtime.max?
  *
  * Data: no file is opened here. */
-#ifndef QF_POLICY_FAULT_H
-#define QF_POLICY_FAULT_H
+#ifndef QF_ENGINE_BASE_FAULT_H
+#define QF_ENGINE_BASE_FAULT_H
 
 #include <jansson.h>
 #include <stddef.h>
@@ -28,6 +29,10 @@ struct fault_source {
     size_t len;
     struct qf_err *err;
 };
+
+/* The text as JSON of any kind, new; members that stand twice are refused. *root is written on
+ * success only. QF_E_USAGE: `ORIGIN:LINE: what is wrong with it`; QF_E_NOMEM. */
+int fault_parse(const struct fault_source *src, json_t **root);
 
 /* Fill src->err with `ORIGIN:LINE: NAME: ...` (without a text: `NAME: ...`; an empty name is
  * left out). Returns -(int)QF_E_USAGE. */

@@ -1,0 +1,51 @@
+/* The way across: from what the edge has found out to an address, a limit and a record. The choice
+ * itself is netsel's; here is what a migration makes of it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/mig_priv.h"
+#include "engine/network.h"
+
+enum { NETWORK_MS = 10000 /* far beyond what a probe takes: it is bounded itself */ };
+
+void mig_take_network(struct mig *m, const struct netsel_facts *f)
+{
+    if (m->network_known || (m->phase != MIG_CONNECT && m->phase != MIG_PREFLIGHT))
+        return;
+    netsel_choose(&m->spec.networks, f, &m->network);
+    m->network_known = true;
+}
+
+bool mig_knows_network(struct mig *m)
+{
+    if (m->spec.networks.n == 0 || m->network_known)
+        return true;
+    if (!mig_is_past(m, m->phase_ns, NETWORK_MS)) {
+        mig_wake_at(m, m->phase_ns + NETWORK_MS * INT64_C(1000000));
+        return false;
+    }
+    m->network = (struct netsel_choice){.chosen = -1};
+    (void)snprintf(m->network.reason, sizeof(m->network.reason),
+                   "no usable network: nothing was found out about them within %d s",
+                   NETWORK_MS / 1000);
+    m->network_known = true;
+    return true;
+}
+
+void mig_use_network(struct mig *m, struct mig_todo *todo)
+{
+    const bool has_networks = m->spec.networks.n > 0;
+    struct record_network *r = &mig_record(todo, RECORD_NETWORK)->u.network;
+    network_tell(&m->spec, &m->policy, has_networks ? &m->network : NULL, r);
+    if (!has_networks)
+        return;
+    if (m->network.chosen < 0) {
+        mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED, "%s", m->network.reason);
+        return;
+    }
+    memcpy(m->spec.address, r->address, sizeof(m->spec.address));
+    if (!m->spec.bandwidth_auto || m->network.bandwidth_bytes_per_s == 0)
+        return;
+    m->network_bytes_per_s = m->network.bandwidth_bytes_per_s;
+    m->spec.bandwidth_bytes_per_s = r->bandwidth_bytes_per_s;
+}

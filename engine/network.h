@@ -1,0 +1,17 @@
+/* What a request makes of the choice of a network: where the destination listens, and how fast it
+ * may go. Core. */
+#ifndef QF_ENGINE_NETWORK_H
+#define QF_ENGINE_NETWORK_H
+
+#include "engine/record.h"
+#include "engine/spec.h"
+#include "policy/policy.h"
+
+/* Fill the record. c: the choice, which the record lends on; NULL when the spec has no networks:
+ * then the spec's own address is taken, and the reason says where that is from. */
+void network_tell(const struct mig_spec *spec,
+                  const struct policy *p,
+                  const struct netsel_choice *c,
+                  struct record_network *r);
+
+#endif

@@ -1,0 +1,198 @@
+/* The choice of a network in the course of a move: what is decided, journaled and replayed. The
+ * rules themselves are a table in tests/unit/test_netsel.c. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "netsel/networks_json.h"
+#include "sim.h"
+
+static struct sim sim;
+static struct sim_setup u;
+static struct netsel_facts facts;
+
+static const char networks[] =
+    "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.1.0.0/24\", \"rate\": 100000000},"
+    " {\"name\": \"management\", \"cidr\": \"10.2.0.0/24\", \"role\": \"management\"}]}";
+
+static void add(const char *interface, const char *here, const char *there)
+{
+    struct netsel_local *l = &facts.local[facts.n_locals++];
+    struct netsel_destination *d = &facts.destination[facts.n_destinations++];
+    *l = (struct netsel_local){
+        .up = true, .carrier = true, .speed_bytes_per_s = 50 * 1000 * 1000};
+    (void)strcpy(l->interface, interface);
+    ck_assert(netsel_ip_parse(here, &l->ip));
+    *d = (struct netsel_destination){.source = l->ip};
+    ck_assert(netsel_ip_parse(there, &d->ip));
+}
+
+static void setup(void)
+{
+    u = sim_usual();
+    memset(&facts, 0, sizeof(facts));
+    ck_assert_int_eq(
+        networks_load("n", networks, sizeof(networks) - 1, &u.spec.networks, NULL), 0);
+    u.spec.bandwidth_auto = true;
+    u.network = &facts;
+    u.network_ns = 3 * MODEL_MS;
+    facts.waited_ms = 3;
+    add("m0", "10.1.0.1", "10.1.0.2");
+    add("e0", "10.2.0.1", "10.2.0.2");
+    netsel_plan(&u.spec.networks, &facts);
+    facts.path[0].answer = NETSEL_REFUSED;
+    facts.path[1].answer = NETSEL_ACCEPTED;
+}
+
+static void teardown(void)
+{
+    sim_free(&sim);
+}
+
+static void move(const char *name)
+{
+    sim_run(&sim, &u);
+    if (name)
+        sim_golden(name, sim_trace(&sim));
+    ck_assert_str_eq(sim_complaint(&sim), "");
+}
+
+static void expect(int status, const char *network)
+{
+    ck_assert_int_eq(qf_code_status(sim.result.code), status);
+    const struct mig *m = &sim.session->mig;
+    ck_assert_str_eq(
+        m->network.chosen < 0 ? "" : m->network.candidate[m->network.chosen].name, network);
+}
+
+START_TEST(the_network_for_migrations_is_taken)
+{
+    u.policy = "post-copy"; /* its rate holds after the switch, too */
+    move("network");
+    expect(0, "migration");
+}
+END_TEST
+
+START_TEST(management_is_fallen_back_to)
+{
+    facts.path[0].answer = NETSEL_FAILED;
+    (void)strcpy(facts.path[0].fault, "host is unreachable");
+    move("network-fallback");
+    expect(0, "management");
+}
+END_TEST
+
+START_TEST(without_one_nothing_is_touched)
+{
+    facts.local[0].up = facts.local[1].carrier = false;
+    move("network-none");
+    expect(3, "");
+    ck_assert_uint_eq(sim.n_sent, 0);
+}
+END_TEST
+
+START_TEST(a_dry_run_shows_it)
+{
+    u.spec.dry_run = true;
+    move("network-dry-run");
+    expect(0, "migration");
+}
+END_TEST
+
+START_TEST(what_never_comes_is_no_network)
+{
+    u.network_ns = MODEL_NEVER;
+    move(NULL);
+    expect(3, "");
+    ck_assert_str_eq(sim.result.reason,
+                     "no usable network: nothing was found out about them within 10 s");
+    ck_assert_uint_eq(sim.n_sent, 0);
+}
+END_TEST
+
+START_TEST(it_can_be_cancelled_while_it_is_waited_for)
+{
+    u.network_ns = 2 * MODEL_S;
+    u.n_doings = 1;
+    u.doing[0] =
+        (struct sim_doing){.when = SIM_AT_TIME, .what = SIM_CANCEL, .t_ns = 2 * MODEL_S};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 5);
+    ck_assert_uint_eq(sim.n_sent, 0);
+}
+END_TEST
+
+/* The limit that --bandwidth, the policy or an operator gives. */
+static const struct {
+    const char *set;
+    uint64_t asked; /* 0: auto */
+    const char *operator_says;
+    const char *limit; /* as sent */
+} limits[] = {
+    {NULL, 0, NULL, "max-bandwidth=100000000"},
+    {"bandwidth=30000000", 0, NULL, "max-bandwidth=30000000"},
+    {"bandwidth=300000000", 0, NULL, "max-bandwidth=100000000"},
+    {NULL, 70000000, NULL, "max-bandwidth=70000000"},
+    {NULL, 0, "bandwidth=60000000", "max-bandwidth=60000000"},
+};
+
+START_TEST(the_limit_is_the_right_one)
+{
+    u.set[0] = limits[_i].set;
+    if (limits[_i].asked) {
+        u.spec.bandwidth_auto = false;
+        u.spec.bandwidth_bytes_per_s = limits[_i].asked;
+    }
+    if (limits[_i].operator_says) {
+        u.network_ns = 100 * MODEL_MS;
+        u.n_doings = 1;
+        u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                        .what = SIM_OPERATOR,
+                                        .phase = MIG_PREFLIGHT,
+                                        .operator_says = limits[_i].operator_says};
+    }
+    move(NULL);
+    expect(0, "migration");
+    ck_assert_msg(strstr(sim_trace(&sim), limits[_i].limit), "%s in %s", limits[_i].limit,
+                  sim_trace(&sim));
+}
+END_TEST
+
+/* A move that is under way has its way already. */
+START_TEST(a_takeover_needs_none)
+{
+    u.n_doings = 1;
+    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_RESTART,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = MODEL_S / 10};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 0);
+    ck_assert_uint_eq(sim.n_sessions, 2);
+    /* ... nor was it chosen again: the new engine did not wait for it. */
+    ck_assert(!strstr(sim.journal[1].data, "\"type\":\"network\""));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("sim/networks");
+    TCase *t = tcase_create("moves");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, the_network_for_migrations_is_taken);
+    tcase_add_test(t, management_is_fallen_back_to);
+    tcase_add_test(t, without_one_nothing_is_touched);
+    tcase_add_test(t, a_dry_run_shows_it);
+    tcase_add_test(t, what_never_comes_is_no_network);
+    tcase_add_test(t, it_can_be_cancelled_while_it_is_waited_for);
+    tcase_add_loop_test(t, the_limit_is_the_right_one, 0,
+                        sizeof(limits) / sizeof(limits[0]));
+    tcase_add_test(t, a_takeover_needs_none);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
