@@ -2,6 +2,7 @@
  * closed -> on_end.
  *
  * What can fail, and what becomes of it:
+ *   credentials for TLS are no good        drive_start refuses
  *   a link does not open, or is lost       MIG_EV_DOWN, the machine decides; the link is freed
  *   a command cannot be sent               the link is closed, MIG_EV_DOWN after the list
  *   no memory for a link or a message      the same: a lost link
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "qmp/creds_uv.h"
 #include "qmp/qapi_json.h"
 
 enum { LINES_CAP = 64 * 1024 * 1024 };
@@ -163,7 +165,7 @@ static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
 }
 
 /* Only a UNIX socket's word counts as a death certificate: a TCP port may be refused by
- * something in between. */
+ * something in between, and ssh ends for many reasons. */
 static void on_down(struct qmp_link *link, const struct qf_err *err, bool gone, void *arg)
 {
     struct drive_link *dl = arg;
@@ -270,6 +272,8 @@ static void finish_if_closed(struct drive *d)
         return;
     close_journal(d);
     qf_buf_fini(&d->lines);
+    qmp_tls_creds_free(d->creds);
+    d->creds = NULL;
     d->ops->on_end(d, &d->result, d->arg);
 }
 
@@ -370,6 +374,19 @@ static void on_begin(uv_timer_t *timer)
     warm_pool(d);
 }
 
+/* Both sides have the same folder, if any. */
+static int load_creds(struct drive *d, struct qf_err *err)
+{
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        if (d->addr[i].kind != QMP_ADDR_TLS)
+            continue;
+        if (!d->creds && qmp_creds_load(d->addr[i].tls_dir, &d->creds, err) != 0)
+            return -(int)err->code;
+        d->addr[i].creds = d->creds;
+    }
+    return 0;
+}
+
 int drive_start(struct drive *d,
                 uv_loop_t *loop,
                 const struct mig_spec *spec,
@@ -390,13 +407,17 @@ int drive_start(struct drive *d,
         OUTCOME_FAILED; /* until the machine gives another: no bug is a success */
     d->result.code = QF_E_INTERNAL;
     memcpy(d->addr, addr, sizeof(d->addr));
+    if (load_creds(d, err) != 0)
+        return -(int)err->code;
     qf_buf_init(&d->lines, LINES_CAP);
     session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);
     int rc = uv_timer_init(loop, &d->timer);
     if (rc == 0)
         rc = uv_timer_start(&d->timer, on_begin, 0, 0);
-    if (rc != 0)
+    if (rc != 0) {
+        qmp_tls_creds_free(d->creds);
         return qf_fail(err, QF_E_INTERNAL, "timer: %s", uv_strerror(rc));
+    }
     d->timer.data = d;
     d->handles_open = 1;
     return 0;

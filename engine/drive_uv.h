@@ -38,6 +38,7 @@ struct drive {
     uv_loop_t *loop;
     uv_timer_t timer;
     struct qmp_addr addr[MIG_SIDES];
+    struct qmp_tls_creds *creds;        /* NULL: no monitor with TLS */
     struct drive_link *link[MIG_SIDES]; /* NULL: closed */
     unsigned handles_open;
     struct qf_err broken
@@ -56,8 +57,9 @@ struct drive {
 
 /* Start. spec and policy are copied, addr too; the addresses are those of spec's texts, parsed.
  * journal_fd: an open file, taken over, or -1. d is the caller's memory and stays until on_end.
- * Nothing is called back before this has returned. QF_E_... when the loop refuses a handle;
- * then nothing was started and journal_fd is the caller's still. */
+ * Nothing is called back before this has returned. QF_E_... when the loop refuses a handle, or the
+ * credentials of a monitor with TLS are no good (QF_E_USAGE, creds_uv.h: they are read here, at
+ * once, from addr[]'s tls_dir); then nothing was started and journal_fd is the caller's still. */
 int drive_start(struct drive *d,
                 uv_loop_t *loop,
                 const struct mig_spec *spec,

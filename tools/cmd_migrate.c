@@ -20,7 +20,8 @@ static const char usage[] =
     "usage: qferry %s SOURCE DESTINATION [options]\n"
     "\n"
     "%s\n"
-    "SOURCE and DESTINATION are QMP monitors: /run/vm.qmp, unix:/run/vm.qmp or tcp:HOST:PORT.\n"
+    "SOURCE and DESTINATION are QMP monitors: /run/vm.qmp, tcp:HOST:PORT, tls:HOST:PORT or\n"
+    "ssh:[USER@]HOST[:PORT]/run/vm.qmp.\n"
     "The destination's QEMU waits with -incoming defer (and better -S).\n"
     "\n"
     "  -p, --policy NAME|FILE      what to do when it does not converge (minimal-downtime)\n"
@@ -34,6 +35,7 @@ static const char usage[] =
     "      --bandwidth RATE        100Mbit, 125MiB; hypervisor (default): as QEMU is set\n"
     "      --destination-address A where the destination listens for the memory stream\n"
     "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
+    "      --tls-dir DIR           ca-cert.pem, client-cert.pem, client-key.pem for tls: monitors\n"
     "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
     "      --quit-destination      after a failure, tell the destination's QEMU to quit\n"
@@ -289,6 +291,7 @@ static const struct option options[] = {
     {"bandwidth", required_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
+    {"tls-dir", required_argument, NULL, OPT_ENGINE},
     {"unsafe", required_argument, NULL, OPT_ENGINE},
     {"quit-source", no_argument, NULL, OPT_ENGINE},
     {"quit-destination", no_argument, NULL, OPT_ENGINE},

@@ -51,7 +51,11 @@ static const struct {
     {"/a", "/a", "source and destination are the same monitor: /a"},
     {"/a", "unix:/a", "source and destination are the same monitor: /a"},
     {"tcp:[h]:1", "tcp:h:1", "source and destination are the same monitor: tcp:[h]:1"},
-    {"a", "/b", "source: 'a' is not an address; write /path, unix:/path or tcp:HOST:PORT"},
+    {"a", "/b",
+     "source: 'a' is not an address; write /path, unix:/path, tcp:HOST:PORT, "
+     "tls:HOST:PORT or ssh:[USER@]HOST[:PORT]/PATH"},
+    {"tls:h:1", "tls:h:1", "source and destination are the same monitor: tls:h:1"},
+    {"ssh:h/a", "ssh:h/a", "source and destination are the same monitor: ssh:h/a"},
     {"/a", "tcp:h", "destination: 'tcp:h': a port is missing; write tcp:HOST:PORT"},
 };
 
@@ -226,6 +230,10 @@ static const struct {
     const char *is;
 } addresses[] = {
     {"/b", NULL, "127.0.0.1"},
+    {"tls:hv:1", NULL, "hv"},
+    {"tls:[::1]:1", NULL, "::1"},
+    {"ssh:root@hv:22/b", NULL, "hv"},
+    {"ssh:hv/b", "10.0.0.1", "10.0.0.1"},
     {"tcp:host-b:4444", NULL, "host-b"},
     {"tcp:[::1]:4444", NULL, "::1"},
     {"tcp:host-b:4444", "10.0.0.1", "10.0.0.1"},
