@@ -208,6 +208,9 @@ const char *qmp_ssh_last_words(struct qmp_ssh *s, char *out, size_t size)
     else
         (void)snprintf(out, size, "%s%s",
                        strncmp(last, "ssh:", 4) == 0 ? "" : "ssh: ", last);
+    const size_t n = strlen(out);
+    if (n > 0 && out[n - 1] == '.')
+        out[n - 1] = '\0';
     return out;
 }
 
