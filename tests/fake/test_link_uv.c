@@ -34,10 +34,11 @@ static int stub_write(uv_write_t *req,
 #undef uv_write
 
 #include "qmp/server.h"
+#include "tests/lib/certs.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
-enum transport { OVER_UNIX, OVER_TCP4, OVER_TCP6, TRANSPORTS };
+enum transport { OVER_UNIX, OVER_TCP4, OVER_TCP6, OVER_TLS, TRANSPORTS };
 
 union socket {
     uv_handle_t handle;
@@ -58,9 +59,20 @@ struct peer {
     size_t budget;
     bool silent; /* the kernel accepts, the peer does nothing */
     bool event_first;
+    struct tls_peer tls;
+    bool has_tls;      /* it speaks TLS */
+    size_t record;     /* most text in a record */
     size_t large;      /* the reply to "large" is as long as this */
     unsigned together; /* the most commands that were unanswered at a time */
 };
+
+/* Made once: the credentials of the tests with TLS. */
+static struct {
+    struct cert ca;
+    struct cert server; /* for 127.0.0.1 */
+    struct cert other;  /* for another host */
+    struct qmp_tls_creds *creds;
+} keys;
 
 static struct fixture {
     uv_loop_t loop;
@@ -188,11 +200,34 @@ static void peer_say(const char *text, size_t len)
     }
 }
 
+/* What TLS has to say, in pieces of any size. */
+static void peer_say_tls(void)
+{
+    char wire[4096];
+    size_t n;
+    while ((n = tls_peer_take(&f.peer.tls, wire, sizeof(wire))) > 0)
+        peer_say(wire, n);
+}
+
+static void peer_say_text(const char *text, size_t len)
+{
+    if (!f.peer.has_tls) {
+        peer_say(text, len);
+        return;
+    }
+    for (size_t i = 0; i < len; i += f.peer.record)
+        tls_peer_write(&f.peer.tls, text + i,
+                       len - i < f.peer.record ? len - i : f.peer.record);
+    peer_say_tls();
+}
+
 static void peer_flush(void)
 {
     if (f.peer.server.out.len == 0)
         return;
-    peer_say(f.peer.server.out.data, f.peer.server.out.len);
+    if (f.peer.has_tls && !SSL_is_init_finished(f.peer.tls.ssl))
+        return;
+    peer_say_text(f.peer.server.out.data, f.peer.server.out.len);
     qf_buf_drop(&f.peer.server.out, f.peer.server.out.len);
 }
 
@@ -245,7 +280,23 @@ static void on_peer_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
     if (f.peer.raw)
         return;
-    ck_assert_int_eq(qmp_server_feed(&f.peer.server, buf->base, (size_t)n, &f.err), 0);
+    if (!f.peer.has_tls) {
+        ck_assert_int_eq(qmp_server_feed(&f.peer.server, buf->base, (size_t)n, &f.err), 0);
+        peer_answer();
+        peer_flush();
+        return;
+    }
+    char text[16384];
+    int len;
+    tls_peer_feed(&f.peer.tls, buf->base, (size_t)n);
+    while ((len = tls_peer_read(&f.peer.tls, text, sizeof(text))) > 0)
+        ck_assert_int_eq(qmp_server_feed(&f.peer.server, text, (size_t)len, &f.err), 0);
+    peer_say_tls();
+    if (len < 0) {
+        note("refused by the client|");
+        peer_hang_up();
+        return;
+    }
     peer_answer();
     peer_flush();
 }
@@ -293,7 +344,7 @@ static bool peer_start(enum transport over, bool listens)
         struct sockaddr *const any = (struct sockaddr *)&at;
         int len = sizeof(at);
         f.addr.kind = QMP_ADDR_TCP;
-        if (over == OVER_TCP4)
+        if (over != OVER_TCP6)
             ck_assert_int_eq(uv_ip4_addr("127.0.0.1", 0, (struct sockaddr_in *)&at), 0);
         else
             ck_assert_int_eq(uv_ip6_addr("::1", 0, (struct sockaddr_in6 *)&at), 0);
@@ -303,11 +354,18 @@ static bool peer_start(enum transport over, bool listens)
             return false;
         }
         ck_assert_int_eq(uv_tcp_getsockname(&f.peer.listener.tcp, any, &len), 0);
-        const int port = ntohs(over == OVER_TCP4 ? ((struct sockaddr_in *)&at)->sin_port
+        const int port = ntohs(over != OVER_TCP6 ? ((struct sockaddr_in *)&at)->sin_port
                                                  : ((struct sockaddr_in6 *)&at)->sin6_port);
         (void)snprintf(text, sizeof(text),
-                       over == OVER_TCP4 ? "tcp:127.0.0.1:%d" : "tcp:[::1]:%d", port);
+                       over == OVER_TCP4  ? "tcp:127.0.0.1:%d"
+                       : over == OVER_TLS ? "tls:127.0.0.1:%d"
+                                          : "tcp:[::1]:%d",
+                       port);
         ck_assert_int_eq(qmp_addr_parse(text, &f.addr, &f.err), 0);
+        f.addr.creds = keys.creds;
+        f.peer.has_tls = over == OVER_TLS;
+        if (f.peer.has_tls)
+            tls_peer_init(&f.peer.tls, &(struct tls_peer_opts){.cert = &keys.server});
     }
     f.peer.listens = true;
     if (listens && uv_listen(&f.peer.listener.stream, 8, on_peer_connection) != 0)
@@ -327,6 +385,7 @@ static void peer_stop(void)
     peer_hang_up();
     (void)uv_run(&f.loop, UV_RUN_DEFAULT);
     qmp_server_fini(&f.peer.server);
+    tls_peer_fini(&f.peer.tls);
     memset(&f.peer, 0, sizeof(f.peer));
 }
 
@@ -454,6 +513,7 @@ static void setup(void)
     (void)snprintf(f.path, sizeof(f.path), "%s/qmp", f.dir);
     qmp_server_init(&f.peer.server, true);
     f.peer.budget = SIZE_MAX;
+    f.peer.record = SIZE_MAX;
 }
 
 static void teardown(void)
@@ -525,7 +585,9 @@ END_TEST
 START_TEST(a_monitor_may_die_at_any_byte)
 {
     size_t n = 0;
-    for (bool whole = false; !whole; n++) {
+    /* with TLS there are more bytes, and every try costs a handshake */
+    const size_t step = _i == OVER_TLS ? 5 : 1;
+    for (bool whole = false; !whole; n += step) {
         if (!peer_start((enum transport)_i, true))
             return;
         f.peer.budget = n;
@@ -774,7 +836,10 @@ START_TEST(closes_while_a_write_is_under_way)
     text[4 * 1024 * 1024 - 1] = '\0';
     json_t *args = json_pack("{s:s}", "a", text);
     free(text);
-    ck_assert(peer_start((enum transport)_i, true));
+    if (!peer_start((enum transport)_i, true)) {
+        json_decref(args);
+        return;
+    }
     ck_assert_int_eq(open_link(), 0);
     run_to("up oob|");
     ck_assert_int_eq(uv_read_stop(&f.peer.conn.stream), 0);
@@ -880,9 +945,93 @@ START_TEST(a_write_that_fails_is_told)
 }
 END_TEST
 
+/* ---- TLS ---- */
+
+START_TEST(text_comes_in_records_of_any_size)
+{
+    static const size_t records[] = {1, 2, 100, 16384};
+    ck_assert(peer_start(OVER_TLS, true));
+    f.peer.record = records[_i % COUNT(records)];
+    f.try_write_max = _i < COUNT(records) ? SIZE_MAX : 0;
+    f.peer.large = 20000;
+    ck_assert_int_eq(open_link(), 0);
+    ck_assert_int_eq(ask("large"), 0);
+    ck_assert_int_eq(ask("x"), 0);
+    run_to("2|");
+    ck_assert_str_eq(f.trace, "up oob|1 20000|2|");
+}
+END_TEST
+
+START_TEST(a_certificate_for_another_host_is_refused_and_the_peer_is_told)
+{
+    ck_assert(peer_start(OVER_TLS, true));
+    tls_peer_fini(&f.peer.tls);
+    tls_peer_init(&f.peer.tls, &(struct tls_peer_opts){.cert = &keys.other});
+    ck_assert_int_eq(open_link(), 0);
+    ck_assert_int_eq(ask("x"), 0); /* never leaves */
+    run_to("refused by the client|");
+    ck_assert_str_eq(f.trace,
+                     "unreachable: TLS: the monitor's certificate is for elsewhere, "
+                     "not for 127.0.0.1|refused by the client|");
+}
+END_TEST
+
+START_TEST(a_peer_without_tls_is_named)
+{
+    static const struct {
+        const char *says;
+        const char *trace;
+    } cases[] = {
+        {"{\"QMP\": {}}\r\n",
+         "proto: the peer does not speak TLS (a plain monitor is tcp:HOST:PORT)|"},
+        {"HTTP/1.1 400 Bad Request\r\n\r\n",
+         "proto: the peer does not speak TLS (a plain monitor is tcp:HOST:PORT)|"},
+        /* closed, or reset */
+        {"\x16\x03\x03\xff", " in the TLS handshake|"},
+        {"", " at the start of the TLS handshake; does it speak TLS?|"},
+    };
+    for (int i = 0; i < COUNT(cases); i++) {
+        ck_assert(peer_start(OVER_TLS, true));
+        f.peer.raw = cases[i].says;
+        f.peer.raw_len = f.peer.budget = strlen(f.peer.raw);
+        ck_assert_int_eq(open_link(), 0);
+        run_to("|");
+        ck_assert_msg(strstr(f.trace, cases[i].trace) != NULL, "%s", f.trace);
+        again();
+    }
+}
+END_TEST
+
+START_TEST(tls_without_credentials_starts_nothing)
+{
+    ck_assert_int_eq(qmp_addr_parse("tls:127.0.0.1:1", &f.addr, &f.err), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_INTERNAL);
+    qmp_link_close(f.link, on_link_closed);
+    ck_assert(f.closed);
+}
+END_TEST
+
+static void make_keys(void)
+{
+    const struct cert_opts ca = {.cn = "ca", .ca = true};
+    const struct cert_opts server = {.cn = "fake", .san = "IP:127.0.0.1"};
+    const struct cert_opts other = {.cn = "fake", .san = "DNS:elsewhere"};
+    const struct qmp_tls_pem none = {.name = "none"};
+    cert_make(&keys.ca, NULL, &ca);
+    cert_make(&keys.server, &keys.ca, &server);
+    cert_make(&keys.other, &keys.ca, &other);
+    char *pem = cert_pem(&keys.ca);
+    const struct qmp_tls_pem trusted = {.name = "ca", .text = pem, .len = strlen(pem)};
+    struct qf_err err;
+    if (qmp_tls_creds_new(&trusted, &none, &none, &keys.creds, &err) != 0)
+        abort();
+    free(pem);
+}
+
 int main(void)
 {
     (void)signal(SIGPIPE, SIG_IGN);
+    make_keys();
     Suite *s = suite_create("link_uv");
     TCase *tc = tcase_create("link_uv");
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -903,17 +1052,25 @@ int main(void)
     tcase_add_test(tc, tells_the_last_error_and_is_gone_only_if_refused_everywhere);
     tcase_add_loop_test(tc, closes_at_any_moment, 0, 4);
     tcase_add_test(tc, closes_between_two_addresses);
-    tcase_add_loop_test(tc, closes_while_a_write_is_under_way, 0, OVER_TCP6);
+    tcase_add_loop_test(tc, closes_while_a_write_is_under_way, 0, TRANSPORTS);
     tcase_add_loop_test(tc, closes_from_inside_a_message, 0, 3);
     tcase_add_test(tc, is_quiet_after_a_close_inside_a_message);
     tcase_add_loop_test(tc, closes_from_inside_on_down, 0, 4);
     tcase_add_test(tc, tells_down_once);
     tcase_add_test(tc, a_write_that_cannot_start_is_told_from_the_loop);
     tcase_add_test(tc, a_write_that_fails_is_told);
+    tcase_add_loop_test(tc, text_comes_in_records_of_any_size, 0, 8);
+    tcase_add_test(tc, a_certificate_for_another_host_is_refused_and_the_peer_is_told);
+    tcase_add_test(tc, a_peer_without_tls_is_named);
+    tcase_add_test(tc, tls_without_credentials_starts_nothing);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     const int failed = srunner_ntests_failed(r);
     srunner_free(r);
+    qmp_tls_creds_free(keys.creds);
+    cert_free(&keys.ca);
+    cert_free(&keys.server);
+    cert_free(&keys.other);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

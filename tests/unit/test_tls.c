@@ -470,8 +470,19 @@ START_TEST(sessions_are_not_resumed)
 }
 END_TEST
 
-/* Any byte of what the server says in the handshake is another one: no text comes of it, and
- * where the connection stands it is not the byte's doing (a ticket's after the handshake). */
+/* Is that byte the second of a record's two for the version? They mean nothing (RFC 8446, 5.1). */
+static bool is_version(size_t at, size_t len)
+{
+    for (size_t i = 0; i + 5 <= len && i <= at;
+         i +=
+         5 + ((size_t)(unsigned char)f.wire[i + 3] << 8 | (unsigned char)f.wire[i + 4]))
+        if (at == i + 2)
+            return true;
+    return false;
+}
+
+/* Any byte of what the server says in the handshake is another one: no text comes of it, and the
+ * connection does not stand. */
 START_TEST(a_changed_byte_is_an_error)
 {
     size_t len = 16;
@@ -480,11 +491,14 @@ START_TEST(a_changed_byte_is_an_error)
         start("hv.example");
         to_server();
         len = tls_peer_take(&f.peer, f.wire, sizeof(f.wire));
+        if (at >= len) /* signatures differ in length */
+            break;
+        const bool is_nothing = is_version(at, len);
         f.wire[at] = (char)(f.wire[at] ^ 1 << at % 8);
         ck_assert_int_eq(qmp_tls_feed(&f.tls, f.wire, len, &f.err), 0);
         const int rc = take();
         ck_assert_uint_eq(f.text_len, 0);
-        ck_assert_msg(!qmp_tls_is_up(&f.tls), "byte %zu", at);
+        ck_assert_msg(is_nothing || !qmp_tls_is_up(&f.tls), "byte %zu", at);
         if (rc < 0)
             ck_assert_uint_gt(strlen(f.err.text), 10);
     }
