@@ -2,16 +2,16 @@
  *   qmp_ssh_open       stale folders go, a fresh one with a lock; uv_spawn; the timer looks
  *   on_look            the socket's file is there -> on_socket -> the owner connects
  *   qmp_ssh_connected  the file and the folder go
- *   qmp_ssh_close      SIGTERM to ssh's process group -> on_exit -> uv_close of everything
+ *   qmp_ssh_close      the tie -> the shell ends ssh -> on_exit -> uv_close of everything
  *
  * What can fail, and what becomes of it:
  *   no folder can be made, no process      open: UNREACHABLE
- *   no ssh, wrong key, no such host, ...   on_exit: on_end with its last words
+ *   no ssh, wrong key, no such host, ...   stderr ends: the tie; on_exit: on_end, last words
  *   ssh hangs                              the owner's deadline; close
  *   the far socket is not there            the connection ends at once; last_words tells
  *   the far host dies                      ssh gives up after 15 s; the connection ends
- *   ssh does not heed SIGTERM              SIGKILL after a second
- *   qferry is killed                       the tie closes; the shell ends the process group */
+ *   ssh does not heed SIGTERM              SIGKILL to its process group after a second
+ *   qferry is killed                       the kernel closes the tie; the shell ends ssh */
 #include "qmp/ssh_uv.h"
 
 #include <dirent.h>
@@ -36,9 +36,10 @@ enum {
 
 #define PREFIX "ssh-"
 
-/* The shell waits for the end of the tie (fd 3) and then ends the process group, in which nobody
- * but it and ssh is. */
-static const char script[] = "(read x <&3; kill 0) >/dev/null 2>&1 & exec \"$@\" 3<&-";
+/* The shell waits for the end of the tie (fd 3), ends ssh and takes its exit status. Only ssh
+ * holds the pipe of stderr: when that ends, so has ssh. */
+static const char script[] =
+    "\"$@\" 3<&- & p=$!; exec 2>/dev/null; read x <&3; kill $p; wait $p";
 
 /* ---- the folder ---- */
 
@@ -156,6 +157,16 @@ static void hear(struct qmp_ssh *s, const char *data, size_t len)
     }
 }
 
+static void on_closed(uv_handle_t *handle);
+
+static void untie(struct qmp_ssh *s)
+{
+    if (!s->tied)
+        return;
+    s->tied = false;
+    uv_close((uv_handle_t *)&s->tie, on_closed);
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct qmp_ssh *s = handle->data;
@@ -166,10 +177,12 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 static void on_said(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct qmp_ssh *s = stream->data;
-    if (n > 0)
+    if (n > 0) {
         hear(s, buf->base, (size_t)n);
-    else if (n < 0)
+    } else if (n < 0) {
         (void)uv_read_stop(stream);
+        untie(s);
+    }
 }
 
 /* Take what is in the pipe now: its end and ours are seen in any order. */
@@ -228,9 +241,9 @@ static void on_closed(uv_handle_t *handle)
 
 static void close_all(struct qmp_ssh *s)
 {
+    untie(s);
     uv_close((uv_handle_t *)&s->process, on_closed);
     uv_close((uv_handle_t *)&s->says, on_closed);
-    uv_close((uv_handle_t *)&s->tie, on_closed);
     uv_close((uv_handle_t *)&s->timer, on_closed);
 }
 
@@ -241,7 +254,6 @@ static void on_exit_of_ssh(uv_process_t *process, int64_t status, int term_signa
     char words[2 * QMP_SSH_LINE + 64];
     s->runs = false;
     (void)uv_timer_stop(&s->timer);
-    (void)uv_kill(-process->pid, SIGTERM); /* the shell, and what ssh itself has started */
     if (s->closing) {
         close_all(s);
         return;
@@ -272,7 +284,7 @@ void qmp_ssh_close(struct qmp_ssh *s, void (*cb)(struct qmp_ssh *s, void *arg))
         close_all(s);
         return;
     }
-    (void)uv_kill(-s->process.pid, SIGTERM);
+    untie(s);
     (void)uv_timer_start(&s->timer, on_impatient, PATIENCE_MS, PATIENCE_MS);
 }
 
@@ -297,6 +309,7 @@ void qmp_ssh_again(struct qmp_ssh *s)
 void qmp_ssh_connected(struct qmp_ssh *s)
 {
     s->connected = true;
+    memset(s->line, 0, sizeof(s->line)); /* what it said so far, a banner say, was no error */
     drop_folder(s);
 }
 
@@ -430,6 +443,7 @@ int qmp_ssh_open(struct qmp_ssh *s,
     s->pending = 4;
     s->spawn_rc = spawn(s, loop, argv);
     s->runs = s->spawn_rc == 0;
+    s->tied = true;
     if (s->runs) {
         (void)uv_read_start((uv_stream_t *)&s->says, on_alloc, on_said);
         (void)uv_timer_start(&s->timer, on_look, LOOK_MS, LOOK_MS);

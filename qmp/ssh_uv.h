@@ -12,8 +12,8 @@
  * ssh's own configuration is honoured, and its check of host keys is left as it is. It asks
  * nothing (BatchMode). What it writes to stderr is kept, the last line of it for messages. A
  * terminal's Ctrl-C does not reach it: qferry still has to talk to the other host then. It ends
- * with s, and with qferry however that ends: a shell next to it holds the end of a pipe from here
- * and ends their process group when that closes.
+ * with s, and with qferry however that ends: its parent is a shell that reads a pipe from here, and
+ * ends ssh when that closes.
  *
  * Folders that were left behind by a qferry that was killed while ssh connected are removed by
  * the next one. Whoever opens s holds the deadline. */
@@ -54,6 +54,7 @@ struct qmp_ssh {
     unsigned pending; /* handles that libuv still holds */
     int spawn_rc;
     bool runs;
+    bool tied;
     bool connected;
     bool closing;
     int lock; /* on the folder, as long as it is ours; -1: there is none */
