@@ -1,13 +1,19 @@
 /* A link on real sockets, its peer on the same loop. */
 #include <check.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -303,7 +309,7 @@ static void on_peer_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static void socket_init(union socket *s)
 {
-    if (f.addr.kind == QMP_ADDR_UNIX)
+    if (f.addr.kind == QMP_ADDR_UNIX || f.addr.kind == QMP_ADDR_SSH)
         ck_assert_int_eq(uv_pipe_init(&f.loop, &s->pipe, 0), 0);
     else
         ck_assert_int_eq(uv_tcp_init(&f.loop, &s->tcp), 0);
@@ -511,6 +517,7 @@ static void setup(void)
     (void)snprintf(f.dir, sizeof(f.dir), "/tmp/qferry-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(f.dir));
     (void)snprintf(f.path, sizeof(f.path), "%s/qmp", f.dir);
+    ck_assert_int_eq(setenv("RUNTIME_DIRECTORY", f.dir, 1), 0);
     qmp_server_init(&f.peer.server, true);
     f.peer.budget = SIZE_MAX;
     f.peer.record = SIZE_MAX;
@@ -523,7 +530,7 @@ static void teardown(void)
     peer_stop();
     ck_assert_int_eq(uv_loop_close(&f.loop), 0);
     (void)unlink(f.path);
-    (void)rmdir(f.dir);
+    ck_assert_int_eq(rmdir(f.dir), 0); /* nor is anything of ssh's left */
 }
 
 static void again(void)
@@ -1011,6 +1018,252 @@ START_TEST(tls_without_credentials_starts_nothing)
 }
 END_TEST
 
+/* ---- ssh ----
+ *
+ * This program plays ssh, too: QFERRY_SSH has it run as `test_link_uv --as-ssh HOW`, and HOW says
+ * what becomes of it. The real one is tests/real/test_remote.c's. */
+
+static char self[256];
+
+/* Carry bytes both ways until one side ends; with limit, no more than so many. */
+static void carry(int here, int there, size_t limit)
+{
+    char bytes[4096];
+    struct pollfd p[2] = {{.fd = here, .events = POLLIN}, {.fd = there, .events = POLLIN}};
+    size_t sum = 0;
+    while (sum < limit && poll(p, 2, -1) > 0)
+        for (int i = 0; i < 2; i++) {
+            if (p[i].revents == 0)
+                continue;
+            const ssize_t n = read(p[i].fd, bytes, sizeof(bytes));
+            if (n <= 0 || write(p[1 - i].fd, bytes, (size_t)n) != n)
+                return;
+            sum += (size_t)n;
+        }
+}
+
+static int unix_socket(const char *path, struct sockaddr_un *at)
+{
+    *at = (struct sockaddr_un){.sun_family = AF_UNIX};
+    (void)snprintf(at->sun_path, sizeof(at->sun_path), "%s", path);
+    return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int as_ssh(int argc, char **argv)
+{
+    struct sockaddr_un at;
+    const char *const how = argv[2];
+    char *local = NULL;
+    for (int i = 3; i + 1 < argc; i++)
+        if (strcmp(argv[i], "-L") == 0)
+            local = argv[i + 1];
+    if (strcmp(how, "refuses") == 0) {
+        (void)fputs("Welcome.\r\nHost key for hv has changed and you have requested strict "
+                    "checking.\r\nHost key verification failed.\r\n",
+                    stderr);
+        return 255;
+    }
+    if (strcmp(how, "mumbles") == 0) {
+        (void)fputs("ssh: \x1b[1mno line end", stderr);
+        return 255;
+    }
+    if (strcmp(how, "silent") == 0)
+        return 7;
+    if (strcmp(how, "stubborn") == 0)
+        (void)signal(SIGTERM, SIG_IGN);
+    char *const remote = strchr(local, ':');
+    *remote = '\0';
+    (void)fputs("Welcome to hv.\n", stderr);
+    const int listener = unix_socket(local, &at);
+    if (bind(listener, (struct sockaddr *)&at, sizeof(at)) != 0)
+        return 1;
+    if (strcmp(how, "slow") == 0)
+        (void)poll(NULL, 0, 100);
+    if (strcmp(how, "hangs") == 0)
+        (void)pause();
+    if (listen(listener, 1) != 0)
+        return 1;
+    const int here = accept(listener, NULL, NULL);
+    const int there = unix_socket(remote + 1, &at);
+    if (connect(there, (struct sockaddr *)&at, sizeof(at)) != 0) {
+        (void)fputs("channel 1: open failed: connect failed: open failed\r\n", stderr);
+        (void)close(here);
+        (void)pause();
+    }
+    carry(here, there, strcmp(how, "dies") == 0 ? 100 : SIZE_MAX);
+    if (strcmp(how, "dies") == 0) {
+        (void)fputs("Timeout, server hv not responding.\r\n", stderr);
+        return 255;
+    }
+    (void)close(here);
+    (void)pause();
+    return 0;
+}
+
+/* A peer on a UNIX socket, and the way to it. */
+static void ssh_start(const char *how)
+{
+    char text[QMP_ADDR_TEXT];
+    char program[sizeof(self) + 32];
+    ck_assert(peer_start(OVER_UNIX, true));
+    (void)snprintf(program, sizeof(program), "%s --as-ssh %s", self, how);
+    ck_assert_int_eq(setenv("QFERRY_SSH", program, 1), 0);
+    (void)snprintf(text, sizeof(text), "ssh:root@hv:22%s", f.path);
+    ck_assert_int_eq(qmp_addr_parse(text, &f.addr, &f.err), 0);
+}
+
+/* Not even one that nobody has waited for. */
+static void expect_no_process(void)
+{
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
+    ck_assert_int_eq(errno, ECHILD);
+}
+
+START_TEST(talks_through_ssh)
+{
+    static const char *const how[] = {"works", "slow", "stubborn"};
+    ssh_start(how[_i]);
+    f.peer.large = 300 * 1024;
+    ck_assert_int_eq(open_link(), 0);
+    ck_assert_int_eq(ask("large"), 0);
+    run_to("1 307200|");
+    ck_assert_int_ne(access(f.link->ssh.dir, F_OK), 0); /* gone already */
+    ck_assert_int_eq(ask("stop"), 0);
+    run_to("2|");
+    ck_assert_str_eq(f.trace, "up oob|1 307200|event STOP|2|");
+    run_closed();
+    expect_no_process();
+}
+END_TEST
+
+START_TEST(says_what_ssh_says)
+{
+    static const struct {
+        const char *how;
+        const char *trace;
+    } cases[] = {
+        {"refuses",
+         "unreachable: ssh: Host key for hv has changed and you have requested strict "
+         "checking. Host key verification failed|"},
+        {"mumbles", "unreachable: ssh: .[1mno line end|"},
+        {"silent", "unreachable: ssh: ended with status 7|"},
+        {"dies", "lost: ssh: Timeout, server hv not responding|"},
+    };
+    ssh_start(cases[_i].how);
+    ck_assert_int_eq(open_link(), 0);
+    run_to(": ssh: ");
+    const char *const at = strstr(f.trace, _i < 3 ? "unreachable" : "lost");
+    ck_assert_ptr_nonnull(at);
+    ck_assert_str_eq(at, cases[_i].trace);
+    run_closed();
+    expect_no_process();
+}
+END_TEST
+
+START_TEST(a_program_that_is_no_ssh_is_named)
+{
+    ssh_start("works");
+    ck_assert_int_eq(setenv("QFERRY_SSH", "  /nonexistent/ssh\t-4 ", 1), 0);
+    ck_assert_int_eq(open_link(), 0);
+    run_to("unreachable");
+    ck_assert_ptr_nonnull(strstr(f.trace, "/nonexistent/ssh: not found|"));
+}
+END_TEST
+
+/* The kernel of the other host may say gone; through ssh nobody hears it. */
+START_TEST(nobody_at_the_other_end_is_not_gone)
+{
+    ssh_start("works");
+    (void)strcat(f.addr.path, "x");
+    ck_assert_int_eq(open_link(), 0);
+    run_to("lost");
+    ck_assert_ptr_nonnull(
+        strstr(f.trace, "lost: ssh: that host cannot or may not connect to "));
+    ck_assert_ptr_null(strstr(f.trace, "gone"));
+}
+END_TEST
+
+START_TEST(a_monitor_that_ends_behind_ssh_is_lost)
+{
+    ssh_start("works");
+    f.peer.budget = 20;
+    ck_assert_int_eq(open_link(), 0);
+    run_to("lost");
+    ck_assert_str_eq(f.trace, "lost: the monitor closed the connection in the middle of a "
+                              "message (20 bytes of it came)|");
+}
+END_TEST
+
+/* After so many milliseconds, and from inside the callbacks. */
+static void on_close_time(uv_timer_t *timer)
+{
+    uv_close((uv_handle_t *)timer, NULL);
+    close_link();
+}
+
+START_TEST(closes_ssh_at_any_moment)
+{
+    static const char *const how[] = {"works", "refuses", "hangs", "dies"};
+    for (uint64_t ms = 0; ms < 200; ms += 13) {
+        uv_timer_t timer;
+        ssh_start(how[_i]);
+        ck_assert_int_eq(open_link(), 0);
+        ck_assert_int_eq(ask("stop"), 0);
+        ck_assert_int_eq(uv_timer_init(&f.loop, &timer), 0);
+        ck_assert_int_eq(uv_timer_start(&timer, on_close_time, ms, 0), 0);
+        run_until_closed();
+        expect_no_process();
+        again();
+    }
+}
+END_TEST
+
+START_TEST(ssh_that_cannot_start_starts_nothing)
+{
+    char words[1100];
+    ssh_start("works");
+    ck_assert_int_eq(setenv("RUNTIME_DIRECTORY", "/nonexistent/qferry", 1), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_UNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(f.err.text, "/nonexistent/qferry: No such file"));
+    qmp_link_close(f.link, on_link_closed);
+    ck_assert_int_eq(setenv("RUNTIME_DIRECTORY", f.dir, 1), 0);
+    for (size_t i = 0; i < 80; i += 2)
+        memcpy(words + i, "x ", 3);
+    ck_assert_int_eq(setenv("QFERRY_SSH", words, 1), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_UNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(f.err.text, "QFERRY_SSH: more than 32 words"));
+    qmp_link_close(f.link, on_link_closed);
+    memset(words, 'x', sizeof(words) - 1);
+    words[sizeof(words) - 1] = '\0';
+    ck_assert_int_eq(setenv("QFERRY_SSH", words, 1), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_UNREACHABLE);
+    qmp_link_close(f.link, on_link_closed);
+}
+END_TEST
+
+/* As one that was killed while ssh connected has left it; one that is in use stays. */
+START_TEST(stale_folders_are_removed)
+{
+    char stale[128];
+    char used[128];
+    char file[160];
+    (void)snprintf(stale, sizeof(stale), "%s/ssh-aaaaaa", f.dir);
+    (void)snprintf(used, sizeof(used), "%s/ssh-bbbbbb", f.dir);
+    (void)snprintf(file, sizeof(file), "%s/s", stale);
+    ck_assert_int_eq(mkdir(stale, 0700), 0);
+    ck_assert_int_eq(mkdir(used, 0700), 0);
+    ck_assert_int_eq(close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+    const int lock = open(used, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_eq(flock(lock, LOCK_EX), 0);
+    ssh_start("works");
+    ck_assert_int_eq(open_link(), 0);
+    run_to("up");
+    ck_assert_int_ne(access(stale, F_OK), 0);
+    ck_assert_int_eq(rmdir(used), 0);
+    (void)close(lock);
+}
+END_TEST
+
 static void make_keys(void)
 {
     const struct cert_opts ca = {.cn = "ca", .ca = true};
@@ -1028,9 +1281,14 @@ static void make_keys(void)
     free(pem);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     (void)signal(SIGPIPE, SIG_IGN);
+    if (argc > 2 && strcmp(argv[1], "--as-ssh") == 0)
+        return as_ssh(argc, argv);
+    const ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (len < 0)
+        return EXIT_FAILURE;
     make_keys();
     Suite *s = suite_create("link_uv");
     TCase *tc = tcase_create("link_uv");
@@ -1063,6 +1321,14 @@ int main(void)
     tcase_add_test(tc, a_certificate_for_another_host_is_refused_and_the_peer_is_told);
     tcase_add_test(tc, a_peer_without_tls_is_named);
     tcase_add_test(tc, tls_without_credentials_starts_nothing);
+    tcase_add_loop_test(tc, talks_through_ssh, 0, 3);
+    tcase_add_loop_test(tc, says_what_ssh_says, 0, 4);
+    tcase_add_test(tc, a_program_that_is_no_ssh_is_named);
+    tcase_add_test(tc, nobody_at_the_other_end_is_not_gone);
+    tcase_add_test(tc, a_monitor_that_ends_behind_ssh_is_lost);
+    tcase_add_loop_test(tc, closes_ssh_at_any_moment, 0, 4);
+    tcase_add_test(tc, ssh_that_cannot_start_starts_nothing);
+    tcase_add_test(tc, stale_folders_are_removed);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
