@@ -374,17 +374,24 @@ static void on_begin(uv_timer_t *timer)
     warm_pool(d);
 }
 
-/* Both sides have the same folder, if any. */
-static int load_creds(struct drive *d, struct qf_err *err)
+/* Both sides have the same folder, if any. *creds stays NULL where no monitor has TLS. */
+static int load_creds(const struct qmp_addr addr[MIG_SIDES],
+                      struct qmp_tls_creds **creds,
+                      struct qf_err *err)
 {
-    for (unsigned i = 0; i < MIG_SIDES; i++) {
-        if (d->addr[i].kind != QMP_ADDR_TLS)
-            continue;
-        if (!d->creds && qmp_creds_load(d->addr[i].tls_dir, &d->creds, err) != 0)
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        if (addr[i].kind == QMP_ADDR_TLS && !*creds &&
+            qmp_creds_load(addr[i].tls_dir, creds, err) != 0)
             return -(int)err->code;
-        d->addr[i].creds = d->creds;
-    }
     return 0;
+}
+
+int drive_check(const struct qmp_addr addr[MIG_SIDES], struct qf_err *err)
+{
+    struct qmp_tls_creds *creds = NULL;
+    const int rc = load_creds(addr, &creds, err);
+    qmp_tls_creds_free(creds);
+    return rc;
 }
 
 int drive_start(struct drive *d,
@@ -407,8 +414,10 @@ int drive_start(struct drive *d,
         OUTCOME_FAILED; /* until the machine gives another: no bug is a success */
     d->result.code = QF_E_INTERNAL;
     memcpy(d->addr, addr, sizeof(d->addr));
-    if (load_creds(d, err) != 0)
+    if (load_creds(addr, &d->creds, err) != 0)
         return -(int)err->code;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        d->addr[i].creds = d->creds;
     qf_buf_init(&d->lines, LINES_CAP);
     session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);
     int rc = uv_timer_init(loop, &d->timer);

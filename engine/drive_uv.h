@@ -55,6 +55,11 @@ struct drive {
     bool syncing;
 };
 
+/* What can be refused without touching anything or anybody: the credentials of monitors with TLS.
+ * For those who have something to lose before drive_start (a file to be overwritten). QF_E_USAGE,
+ * QF_E_NOMEM. */
+int drive_check(const struct qmp_addr addr[MIG_SIDES], struct qf_err *err);
+
 /* Start. spec and policy are copied, addr too; the addresses are those of spec's texts, parsed.
  * journal_fd: an open file, taken over, or -1. d is the caller's memory and stays until on_end.
  * Nothing is called back before this has returned. QF_E_... when the loop refuses a handle, or the

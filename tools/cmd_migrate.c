@@ -235,11 +235,13 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
     return rc;
 }
 
-/* Everything that may be refused comes before a monitor is connected to: the control socket and
- * the journal. */
+/* Everything that may be refused comes before a monitor is connected to: credentials, the control
+ * socket, and last the journal, which may write over a file. */
 static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
 {
-    int rc = open_control(run, loop, err);
+    int rc = drive_check(run->request.addr, err);
+    if (rc == 0)
+        rc = open_control(run, loop, err);
     const int fd = rc == 0 ? open_journal(run->journal, err) : -1;
     if (fd == -2)
         rc = -(int)err->code;

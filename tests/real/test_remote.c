@@ -146,13 +146,18 @@ static struct move *run(const char *src, const char *dst, const char *const *ext
 /* Refused before anything begins: one line, and this in it. */
 static void expect_refusal(const char *part)
 {
+    char journal[LAB_PATH_MAX];
     struct lab_proc *p;
+
+    lab_path(f.w.lab, "refused.jsonl", journal);
     const int rc = world_run(
         &f.w,
-        ARGS(QFERRY, "migrate", f.src, f.dst, "--tls-dir", f.own, "--journal", "none"), &p);
+        ARGS(QFERRY, "migrate", f.src, f.dst, "--tls-dir", f.own, "--journal", journal),
+        &p);
     const char *text = lab_proc_stderr(p);
 
     ck_assert_int_eq(rc, 2);
+    ck_assert_int_ne(access(journal, F_OK), 0);
     ck_assert_msg(strstr(text, part) && strchr(text, '\n') == text + strlen(text) - 1, "%s",
                   text);
 }

@@ -251,6 +251,25 @@ START_TEST(memory_goes_where_the_monitor_is_or_where_it_was_told)
 }
 END_TEST
 
+START_TEST(both_sides_have_the_folder_of_credentials)
+{
+    char endless[QMP_ADDR_MAX + 1];
+    memset(endless, 'x', sizeof(endless) - 1);
+    endless[sizeof(endless) - 1] = '\0';
+    const char *const folders[] = {"", endless};
+    option("tls-dir", "/etc/pki/qemu");
+    must(request_sides(&f.r, "tls:a:1", "tls:b:1", &f.err));
+    must(request_finish(&f.r, &f.err));
+    ck_assert_str_eq(f.r.addr[MIG_SRC].tls_dir, "/etc/pki/qemu");
+    ck_assert_str_eq(f.r.addr[MIG_DST].tls_dir, "/etc/pki/qemu");
+    for (int i = 0; i < 2; i++) {
+        option("tls-dir", folders[i]);
+        ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+        ck_assert_ptr_nonnull(strstr(f.err.text, "--tls-dir: '"));
+    }
+}
+END_TEST
+
 /* ---- the policy ---- */
 
 START_TEST(overrides_hold_whatever_the_order)
@@ -332,6 +351,7 @@ int main(void)
     tcase_add_test(tc, checks_are_waived_by_name);
     tcase_add_loop_test(tc, memory_goes_where_the_monitor_is_or_where_it_was_told, 0,
                         COUNT(addresses));
+    tcase_add_test(tc, both_sides_have_the_folder_of_credentials);
     tcase_add_test(tc, overrides_hold_whatever_the_order);
     tcase_add_test(tc, the_last_override_wins);
     tcase_add_test(tc, one_override_too_many_is_refused);
