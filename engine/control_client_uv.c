@@ -91,6 +91,9 @@ static int run(struct asking *a, uv_loop_t *loop, struct qf_err *err)
     static const struct qmp_link_ops ops = {.on_msg = on_msg, .on_down = on_down};
     struct qmp_addr addr;
     int rc = qmp_addr_parse(a->call->address, &addr, err);
+    if (rc == 0 && addr.kind == QMP_ADDR_TLS)
+        return qf_fail(err, QF_E_USAGE, "%s: a control socket speaks no TLS",
+                       a->call->address);
     if (rc == 0)
         rc = qmp_link_open(&a->link, loop, &addr, &ops, a, err);
     if (rc != 0)

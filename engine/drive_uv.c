@@ -2,6 +2,7 @@
  * closed -> on_end.
  *
  * What can fail, and what becomes of it:
+ *   credentials for TLS are no good        drive_start refuses
  *   a link does not open, or is lost       MIG_EV_DOWN, the machine decides; the link is freed
  *   a command cannot be sent               the link is closed, MIG_EV_DOWN after the list
  *   no memory for a link or a message      the same: a lost link
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #include "engine/network_uv.h"
+#include "qmp/creds_uv.h"
 #include "qmp/qapi_json.h"
 
 enum { LINES_CAP = 64 * 1024 * 1024 };
@@ -166,7 +168,7 @@ static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
 }
 
 /* Only a UNIX socket's word counts as a death certificate: a TCP port may be refused by
- * something in between. */
+ * something in between, and ssh ends for many reasons. */
 static void on_down(struct qmp_link *link, const struct qf_err *err, bool gone, void *arg)
 {
     struct drive_link *dl = arg;
@@ -314,6 +316,8 @@ static void finish_if_closed(struct drive *d)
         return;
     close_journal(d);
     qf_buf_fini(&d->lines);
+    qmp_tls_creds_free(d->creds);
+    d->creds = NULL;
     d->ops->on_end(d, &d->result, d->arg);
 }
 
@@ -419,6 +423,26 @@ static void on_begin(uv_timer_t *timer)
     warm_pool(d);
 }
 
+/* Both sides have the same folder, if any. *creds stays NULL where no monitor has TLS. */
+static int load_creds(const struct qmp_addr addr[MIG_SIDES],
+                      struct qmp_tls_creds **creds,
+                      struct qf_err *err)
+{
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        if (addr[i].kind == QMP_ADDR_TLS && !*creds &&
+            qmp_creds_load(addr[i].tls_dir, creds, err) != 0)
+            return -(int)err->code;
+    return 0;
+}
+
+int drive_check(const struct qmp_addr addr[MIG_SIDES], struct qf_err *err)
+{
+    struct qmp_tls_creds *creds = NULL;
+    const int rc = load_creds(addr, &creds, err);
+    qmp_tls_creds_free(creds);
+    return rc;
+}
+
 int drive_start(struct drive *d,
                 uv_loop_t *loop,
                 const struct mig_spec *spec,
@@ -439,13 +463,19 @@ int drive_start(struct drive *d,
         OUTCOME_FAILED; /* until the machine gives another: no bug is a success */
     d->result.code = QF_E_INTERNAL;
     memcpy(d->addr, addr, sizeof(d->addr));
+    if (load_creds(addr, &d->creds, err) != 0)
+        return -(int)err->code;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        d->addr[i].creds = d->creds;
     qf_buf_init(&d->lines, LINES_CAP);
     session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);
     int rc = uv_timer_init(loop, &d->timer);
     if (rc == 0)
         rc = uv_timer_start(&d->timer, on_begin, 0, 0);
-    if (rc != 0)
+    if (rc != 0) {
+        qmp_tls_creds_free(d->creds);
         return qf_fail(err, QF_E_INTERNAL, "timer: %s", uv_strerror(rc));
+    }
     d->timer.data = d;
     d->handles_open = 1;
     return 0;

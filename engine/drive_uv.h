@@ -39,6 +39,7 @@ struct drive {
     uv_loop_t *loop;
     uv_timer_t timer;
     struct qmp_addr addr[MIG_SIDES];
+    struct qmp_tls_creds *creds;        /* NULL: no monitor with TLS */
     struct drive_link *link[MIG_SIDES]; /* NULL: closed */
     unsigned handles_open;
     struct qf_err broken
@@ -58,10 +59,16 @@ struct drive {
     bool syncing;
 };
 
+/* What can be refused without touching anything or anybody: the credentials of monitors with TLS.
+ * For those who have something to lose before drive_start (a file to be overwritten). QF_E_USAGE,
+ * QF_E_NOMEM. */
+int drive_check(const struct qmp_addr addr[MIG_SIDES], struct qf_err *err);
+
 /* Start. spec and policy are copied, addr too; the addresses are those of spec's texts, parsed.
  * journal_fd: an open file, taken over, or -1. d is the caller's memory and stays until on_end.
- * Nothing is called back before this has returned. QF_E_... when the loop refuses a handle;
- * then nothing was started and journal_fd is the caller's still. */
+ * Nothing is called back before this has returned. QF_E_... when the loop refuses a handle, or the
+ * credentials of a monitor with TLS are no good (QF_E_USAGE, creds_uv.h: they are read here, at
+ * once, from addr[]'s tls_dir); then nothing was started and journal_fd is the caller's still. */
 int drive_start(struct drive *d,
                 uv_loop_t *loop,
                 const struct mig_spec *spec,

@@ -27,15 +27,6 @@ static int set_side(char *dst, struct qmp_addr *addr, const char *text, struct q
     return qmp_addr_parse(text, addr, err);
 }
 
-static bool is_same(const struct qmp_addr *a, const struct qmp_addr *b)
-{
-    if (a->kind != b->kind)
-        return false;
-    if (a->kind == QMP_ADDR_UNIX)
-        return strcmp(a->path, b->path) == 0;
-    return strcmp(a->host, b->host) == 0 && strcmp(a->port, b->port) == 0;
-}
-
 int request_sides(struct request *r,
                   const char *source,
                   const char *destination,
@@ -45,7 +36,7 @@ int request_sides(struct request *r,
         return qf_wrap(err, "source");
     if (set_side(r->spec.destination, &r->addr[MIG_DST], destination, err) != 0)
         return qf_wrap(err, "destination");
-    if (is_same(&r->addr[MIG_SRC], &r->addr[MIG_DST]))
+    if (qmp_addr_is_same(&r->addr[MIG_SRC], &r->addr[MIG_DST]))
         return qf_fail(err, QF_E_USAGE, "source and destination are the same monitor: %s",
                        source);
     return 0;
@@ -185,6 +176,10 @@ int request_option(struct request *r,
                                                                 : qf_wrap(err, "--network");
     if (strcmp(name, "destination-address") == 0)
         return set_address(r, value, err);
+    if (strcmp(name, "tls-dir") == 0) {
+        r->tls_dir = value;
+        return 0;
+    }
     if (strcmp(name, "port") == 0)
         return set_port(r, value, err);
     if (strcmp(name, "bandwidth") == 0)
@@ -268,8 +263,23 @@ static int finish_networks(struct mig_spec *s,
     return 0;
 }
 
+static int apply_tls_dir(struct request *r, struct qf_err *err)
+{
+    if (!r->tls_dir)
+        return 0;
+    const size_t n = strlen(r->tls_dir);
+    if (n == 0 || n >= sizeof(r->addr[0].tls_dir))
+        return qf_fail(err, QF_E_USAGE, "--tls-dir: '%s' is not a folder's path",
+                       r->tls_dir);
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        memcpy(r->addr[i].tls_dir, r->tls_dir, n + 1);
+    return 0;
+}
+
 int request_finish(struct request *r, struct qf_err *err)
 {
+    if (apply_tls_dir(r, err) != 0)
+        return -(int)err->code;
     for (unsigned i = 0; i < r->n_sets; i++)
         if (apply_set(r, r->sets[i].option, r->sets[i].value, err) != 0)
             return -(int)QF_E_USAGE;

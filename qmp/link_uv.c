@@ -1,10 +1,11 @@
 /* A QMP monitor over a socket.
  *
  * Happy path:
- *   qmp_link_open     UNIX: uv_pipe_connect      TCP: uv_getaddrinfo -> on_resolved
- *   on_connected      keepalive, no delay; uv_read_start
- *   on_read           bytes -> client -> on_msg; what the client wants to say -> flush
- *   flush             uv_try_write; what did not fit -> uv_write -> on_written -> flush
+ *   qmp_link_open     UNIX: uv_pipe_connect      TCP, TLS: uv_getaddrinfo -> on_resolved
+ *                     SSH: qmp_ssh_open -> on_ssh_socket -> uv_pipe_connect
+ *   on_connected      keepalive, no delay; TLS: its first bytes; uv_read_start
+ *   on_read           bytes -> (TLS ->) client -> on_msg; what the client wants to say -> flush
+ *   flush             (TLS <-) what the client wants to say; uv_try_write; what did not fit -> uv_write -> on_written -> flush
  *   qmp_link_close    uv_close of everything -> released ... on_close
  *
  * What can fail, and what becomes of it:
@@ -12,7 +13,9 @@
  *   refused, no such file                       on_connected     next address; down, UNREACHABLE
  *   (no socket, no route, no permission,
  *    too many clients already wait)             try_next/on_connected: the same, not gone
- *   end of file, reset                          on_read          down, LOST
+ *   ssh ends before there is a connection       on_ssh_end       down, UNREACHABLE
+ *   no trust, no TLS                            on_tls           down, UNREACHABLE or PROTO
+ *   end of file, reset                          on_read          down, LOST; ssh's last words
  *   not a monitor, broken rules, no memory      on_read          down, PROTO or NOMEM
  *   write fails                                 on_written       down, LOST
  *   write refused before it starts              flush            later -> on_later: down, LOST
@@ -40,6 +43,7 @@ static void released(struct qmp_link *link)
     if (--link->pending > 0 || link->state != QMP_LINK_CLOSING)
         return;
     qmp_client_fini(&link->client);
+    qmp_tls_fini(&link->tls);
     qf_buf_fini(&link->writing);
     uv_freeaddrinfo(link->found);
     link->found = NULL;
@@ -51,6 +55,12 @@ static void released(struct qmp_link *link)
 static void on_closed(uv_handle_t *handle)
 {
     released(handle->data);
+}
+
+static void on_ssh_closed(struct qmp_ssh *ssh, void *arg)
+{
+    (void)ssh;
+    released(arg);
 }
 
 static void close_socket(struct qmp_link *link, uv_close_cb cb)
@@ -95,6 +105,8 @@ void qmp_link_close(struct qmp_link *link, void (*cb)(struct qmp_link *link, voi
     link->state = QMP_LINK_CLOSING;
     link->on_close = cb;
     close_socket(link, on_closed);
+    if (link->addr.kind == QMP_ADDR_SSH)
+        qmp_ssh_close(&link->ssh, on_ssh_closed);
     uv_close((uv_handle_t *)&link->later, on_closed);
 }
 
@@ -102,13 +114,38 @@ void qmp_link_close(struct qmp_link *link, void (*cb)(struct qmp_link *link, voi
 
 static void on_written(uv_write_t *req, int status);
 
-/* Write what the client has to say. One uv_write at a time: the client's buffer moves to
- * link->writing and a fresh one collects what comes meanwhile. */
+/* The link cannot be used any more, found out where on_down may not be called: why is told by
+ * the loop. */
+static void go_down_later(struct qmp_link *link)
+{
+    (void)uv_idle_start(&link->later, on_later);
+}
+
+/* What is to be sent: the client's bytes, or what TLS makes of them. NULL: TLS is at its end. */
+static struct qf_buf *outgoing(struct qmp_link *link)
+{
+    struct qf_buf *const text = &link->client.out;
+    if (link->addr.kind != QMP_ADDR_TLS)
+        return text;
+    if (qmp_tls_is_up(&link->tls) && text->len > 0) {
+        if (qmp_tls_write(&link->tls, text->data, text->len, &link->why) != 0)
+            return NULL;
+        qf_buf_drop(text, text->len);
+    }
+    return &link->tls.out;
+}
+
+/* Write what there is to say. One uv_write at a time: the buffer moves to link->writing and a
+ * fresh one collects what comes meanwhile. */
 static void flush(struct qmp_link *link)
 {
-    struct qf_buf *const out = &link->client.out;
     if (link->state != QMP_LINK_UP || link->writing.len > 0)
         return;
+    struct qf_buf *const out = outgoing(link);
+    if (!out) {
+        go_down_later(link);
+        return;
+    }
     while (out->len > 0) {
         const uv_buf_t b = uv_buf_init(out->data, (unsigned)out->len);
         const int n = uv_try_write(&link->h.stream, &b, 1);
@@ -125,7 +162,7 @@ static void flush(struct qmp_link *link)
     const int rc = uv_write(&link->write, &link->h.stream, &b, 1, on_written);
     if (rc != 0) {
         (void)qf_fail(&link->why, QF_E_LOST, "cannot write: %s", uv_strerror(rc));
-        (void)uv_idle_start(&link->later, on_later);
+        go_down_later(link);
     }
 }
 
@@ -174,19 +211,53 @@ static void say_lost(struct qmp_link *link, int status)
     const size_t half = qmp_frame_pending(&link->client.frame);
     const char *const cause =
         status == UV_EOF ? "the monitor closed the connection" : uv_strerror(status);
-    if (half > 0)
+    char words[QF_ERR_TEXT];
+    if (link->addr.kind == QMP_ADDR_SSH &&
+        qmp_ssh_last_words(&link->ssh, words, sizeof(words)))
+        (void)qf_fail(&link->why, QF_E_LOST, "%s", words);
+    else if (half > 0)
         (void)qf_fail(&link->why, QF_E_LOST,
                       "%s in the middle of a message (%zu bytes of it came)", cause, half);
+    else if (link->client.state == QMP_GREETING && link->addr.kind == QMP_ADDR_TLS)
+        (void)qf_fail(&link->why, QF_E_LOST, "%s %s", cause, qmp_tls_how_far(&link->tls));
     else if (link->client.state == QMP_GREETING)
         (void)qf_fail(&link->why, QF_E_LOST, "%s before it greeted", cause);
     else
         (void)qf_fail(&link->why, QF_E_LOST, "%s", cause);
 }
 
+/* Text from the monitor. 0, or negative: the link is of no use (why), or was closed by its owner
+ * (then its state says so). */
+static int on_text(struct qmp_link *link, const char *text, size_t len)
+{
+    struct qmp_msg msg;
+    int rc = qmp_client_feed(&link->client, text, len, &link->why);
+    while (rc >= 0 && (rc = qmp_client_next(&link->client, &msg, &link->why)) > 0) {
+        link->ops->on_msg(link, &msg, link->arg);
+        if (link->state != QMP_LINK_UP)
+            return -1;
+    }
+    return rc;
+}
+
+/* Bytes with text in them. What TLS itself has to say goes out, also when it is the last. */
+static int on_tls(struct qmp_link *link, const char *data, size_t len)
+{
+    char text[QMP_LINK_READ];
+    int rc = qmp_tls_feed(&link->tls, data, len, &link->why);
+    while (rc >= 0 && (rc = qmp_tls_read(&link->tls, text, sizeof(text), &link->why)) > 0)
+        rc = on_text(link, text, (size_t)rc);
+    if (rc < 0 && link->state == QMP_LINK_UP && link->writing.len == 0 &&
+        link->tls.out.len > 0) {
+        const uv_buf_t b = uv_buf_init(link->tls.out.data, (unsigned)link->tls.out.len);
+        (void)uv_try_write(&link->h.stream, &b, 1);
+    }
+    return rc;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct qmp_link *link = stream->data;
-    struct qmp_msg msg;
     if (link->state != QMP_LINK_UP || n == 0)
         return;
     if (n < 0) {
@@ -194,12 +265,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         tell_down(link, false);
         return;
     }
-    int rc = qmp_client_feed(&link->client, buf->base, (size_t)n, &link->why);
-    while (rc >= 0 && (rc = qmp_client_next(&link->client, &msg, &link->why)) > 0) {
-        link->ops->on_msg(link, &msg, link->arg);
-        if (link->state != QMP_LINK_UP) /* closed by its owner just now */
-            return;
-    }
+    const int rc = link->addr.kind == QMP_ADDR_TLS ? on_tls(link, buf->base, (size_t)n)
+                                                   : on_text(link, buf->base, (size_t)n);
+    if (link->state != QMP_LINK_UP) /* closed by its owner just now */
+        return;
     if (rc < 0)
         tell_down(link, false);
     else
@@ -261,7 +330,10 @@ static void on_attempt_closed(uv_handle_t *handle)
         return;
     }
     link->pending--;
-    try_next(link);
+    if (link->addr.kind == QMP_ADDR_SSH)
+        qmp_ssh_again(&link->ssh);
+    else
+        try_next(link);
 }
 
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
@@ -279,24 +351,36 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *foun
     released(link);
 }
 
+/* The attempt has failed: the next address, another look at ssh's socket, or the end. */
+static void attempt_failed(struct qmp_link *link, int status)
+{
+    note_failure(link, status, link->trying);
+    if (link->trying || link->addr.kind == QMP_ADDR_SSH)
+        close_socket(link, on_attempt_closed);
+    else
+        tell_down(link, link->all_refused);
+}
+
 static void on_connected(uv_connect_t *req, int status)
 {
     struct qmp_link *link = req->data;
     if (link->state != QMP_LINK_CONNECTING)
         return;
     if (status != 0) {
-        note_failure(link, status, link->trying);
-        if (link->trying)
-            close_socket(link, on_attempt_closed);
-        else
-            tell_down(link, link->all_refused);
+        attempt_failed(link, status);
         return;
     }
     link->state = QMP_LINK_UP;
-    if (link->addr.kind ==
-        QMP_ADDR_TCP) { /* without these it is slower or blinder, no worse */
+    if (link->trying) { /* TCP; without these it is slower or blinder, no worse */
         (void)uv_tcp_nodelay(&link->h.tcp, 1);
         (void)uv_tcp_keepalive(&link->h.tcp, 1, KEEPALIVE_S);
+    }
+    if (link->addr.kind == QMP_ADDR_SSH)
+        qmp_ssh_connected(&link->ssh);
+    if (link->addr.kind == QMP_ADDR_TLS &&
+        qmp_tls_init(&link->tls, link->addr.creds, link->addr.host, &link->why) != 0) {
+        tell_down(link, false);
+        return;
     }
     const int rc = uv_read_start(&link->h.stream, on_alloc, on_read);
     if (rc != 0) {
@@ -307,24 +391,78 @@ static void on_connected(uv_connect_t *req, int status)
     flush(link);
 }
 
-/* Start what this kind of address starts with; 0, or libuv's status and nothing was started. */
-static int start(struct qmp_link *link)
+/* ---- ssh ---- */
+
+/* 0, or libuv's status. */
+static int connect_pipe(struct qmp_link *link, const char *path)
 {
-    if (link->addr.kind == QMP_ADDR_TCP) {
-        const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-        link->state = QMP_LINK_RESOLVING;
-        return uv_getaddrinfo(link->loop, &link->resolve, on_resolved, link->addr.host,
-                              link->addr.port, &hints);
-    }
     const int rc = uv_pipe_init(link->loop, &link->h.pipe, 0);
     if (rc != 0)
         return rc;
-    link->state = QMP_LINK_CONNECTING;
-    link->all_refused = true;
     link->has_socket = true;
+    link->pending++;
     link->h.pipe.data = link;
-    uv_pipe_connect(&link->connect, &link->h.pipe, link->addr.path, on_connected);
+    uv_pipe_connect(&link->connect, &link->h.pipe, path, on_connected);
     return 0;
+}
+
+static void on_ssh_socket(struct qmp_ssh *ssh, void *arg)
+{
+    struct qmp_link *link = arg;
+    if (link->state != QMP_LINK_CONNECTING || link->has_socket)
+        return;
+    const int rc = connect_pipe(link, ssh->path);
+    if (rc != 0) {
+        note_failure(link, rc, NULL);
+        tell_down(link, false);
+    }
+}
+
+static void on_ssh_end(struct qmp_ssh *ssh, const struct qf_err *err, void *arg)
+{
+    struct qmp_link *link = arg;
+    (void)ssh;
+    if (link->state != QMP_LINK_CONNECTING)
+        return;
+    link->why = *err;
+    tell_down(link, false);
+}
+
+/* ---- opening ---- */
+
+static int start_tcp(struct qmp_link *link)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    link->state = QMP_LINK_RESOLVING;
+    link->pending++;
+    return uv_getaddrinfo(link->loop, &link->resolve, on_resolved, link->addr.host,
+                          link->addr.port, &hints);
+}
+
+/* Start what this kind of address starts with; on an error nothing was started. */
+static int start(struct qmp_link *link, struct qf_err *err)
+{
+    static const struct qmp_ssh_ops ssh_ops = {on_ssh_socket, on_ssh_end};
+    int rc = 0;
+    link->state = QMP_LINK_CONNECTING;
+    switch (link->addr.kind) {
+    case QMP_ADDR_UNIX:
+        link->all_refused = true;
+        rc = connect_pipe(link, link->addr.path);
+        break;
+    case QMP_ADDR_TLS:
+        if (!link->addr.creds)
+            return qf_fail(err, QF_E_INTERNAL, "TLS without credentials");
+        rc = start_tcp(link);
+        break;
+    case QMP_ADDR_TCP:
+        rc = start_tcp(link);
+        break;
+    case QMP_ADDR_SSH:
+        link->pending++;
+        return qmp_ssh_open(&link->ssh, link->loop, &link->addr, &ssh_ops, link, err);
+    }
+    return rc == 0 ? 0 : qf_fail(err, QF_E_UNREACHABLE, "%s", uv_strerror(rc));
 }
 
 int qmp_link_open(struct qmp_link *link,
@@ -343,15 +481,13 @@ int qmp_link_open(struct qmp_link *link,
     link->connect.data = link;
     link->resolve.data = link;
     link->write.data = link;
-    const int rc = start(link);
-    if (rc != 0) {
+    if (start(link, err) != 0) {
         link->state = QMP_LINK_UNUSED;
-        return qf_fail(err, QF_E_UNREACHABLE, "%s: %s", qmp_addr_format(addr, text),
-                       uv_strerror(rc));
+        return qf_wrap(err, "%s", qmp_addr_format(addr, text));
     }
     qmp_client_init(&link->client);
     (void)uv_idle_init(loop, &link->later); /* cannot fail */
     link->later.data = link;
-    link->pending = 2; /* the resolver or the socket; later */
+    link->pending++; /* later; start has counted the resolver, the socket, or ssh */
     return 0;
 }

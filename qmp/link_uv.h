@@ -1,6 +1,7 @@
-/* One connection to a QMP monitor over libuv: UNIX socket or TCP. Edge: it decides nothing.
+/* One connection to a QMP monitor over libuv: UNIX socket, TCP, TLS over TCP, or a UNIX socket of
+ * another host through ssh. Edge: it decides nothing.
  *
- * Happy path: open -> (resolve ->) connect -> read ... QMP_MSG_UP -> messages ... -> close.
+ * Happy path: open -> (resolve, or ssh ->) connect -> (handshake ->) read ... QMP_MSG_UP -> messages ... -> close.
  * What can fail is listed in link_uv.c. There is no timer here: whoever opened the link
  * watches the clock and closes it when it takes too long. That is also how a monitor shows which
  * serves somebody else: the kernel accepts, and no greeting comes.
@@ -16,6 +17,8 @@
 #include "engine/base/err.h"
 #include "qmp/addr.h"
 #include "qmp/client.h"
+#include "qmp/ssh_uv.h"
+#include "qmp/tls.h"
 
 enum {
     QMP_LINK_READ = 16 * 1024 /* bytes of one read */
@@ -29,18 +32,20 @@ struct qmp_link_ops {
     /* The link is of no use any more; called once, never after close, never from inside open,
      * send or close. The link still has to be closed. err is lent; its sentence begins with the
      * address. err->code:
-     *   QF_E_UNREACHABLE  connect failed (no such file, refused, unknown host, ...)
+     *   QF_E_UNREACHABLE  connect failed (no such file, refused, unknown host, a certificate
+     *                     that is not accepted, what ssh says, ...)
      *   QF_E_PROTO        the peer is not a QMP monitor, or broke the protocol
      *   QF_E_LOST         end of file or a read or write error after the connection stood, also
      *                     before the greeting (a monitor that closes at once)
      *   QF_E_NOMEM        no memory for a message
      * gone: the kernel says that nobody listens there (refused at every address, or no such file
-     * on a UNIX path): not merely a broken connection. */
+     * on a UNIX path): not merely a broken connection. Never through ssh: what is there is only
+     * known to the other host. */
     void (*on_down)(struct qmp_link *link, const struct qf_err *err, bool gone, void *arg);
 };
 
 /* UNUSED is what memory full of zeros says. UP does not mean that QMP_MSG_UP has come, only that
- * the socket is connected. */
+ * the socket is connected; with TLS the handshake is made in this state. */
 enum qmp_link_state {
     QMP_LINK_UNUSED,
     QMP_LINK_RESOLVING,
@@ -78,10 +83,12 @@ struct qmp_link {
     uv_write_t write;
     struct qf_buf writing; /* the bytes of a write that is under way; empty: none is */
     struct qf_err why;     /* DOWN by later: what to tell */
+    struct qmp_tls tls;    /* TLS: from UP on */
+    struct qmp_ssh ssh;    /* SSH: from CONNECTING on */
     char rbuf[QMP_LINK_READ];
 };
 
-/* Start to connect. Errors that can be told at once are returned and nothing was started: the
+/* Start to connect; with TLS addr->creds must be there and stay as long as the link. Errors that can be told at once are returned and nothing was started: the
  * link is UNUSED and needs no close. Everything later comes by on_down. link is the caller's
  * memory (whatever is in it) and stays until close's cb. ops stays as long as the link. */
 int qmp_link_open(struct qmp_link *link,

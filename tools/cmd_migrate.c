@@ -20,7 +20,8 @@ static const char usage[] =
     "usage: qferry %s SOURCE DESTINATION [options]\n"
     "\n"
     "%s\n"
-    "SOURCE and DESTINATION are QMP monitors: /run/vm.qmp, unix:/run/vm.qmp or tcp:HOST:PORT.\n"
+    "SOURCE and DESTINATION are QMP monitors: /run/vm.qmp, tcp:HOST:PORT, tls:HOST:PORT or\n"
+    "ssh:[USER@]HOST[:PORT]/run/vm.qmp.\n"
     "The destination's QEMU waits with -incoming defer (and better -S).\n"
     "\n"
     "  -p, --policy NAME|FILE      what to do when it does not converge (minimal-downtime)\n"
@@ -37,6 +38,7 @@ static const char usage[] =
     "                              allows; hypervisor: as QEMU is set\n"
     "      --destination-address A an address of the destination's host; repeatable\n"
     "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
+    "      --tls-dir DIR           ca-cert.pem, client-cert.pem, client-key.pem for tls: monitors\n"
     "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
     "      --quit-destination      after a failure, tell the destination's QEMU to quit\n"
@@ -236,11 +238,13 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
     return rc;
 }
 
-/* Everything that may be refused comes before a monitor is connected to: the control socket and
- * the journal. */
+/* Everything that may be refused comes before a monitor is connected to: credentials, the control
+ * socket, and last the journal, which may write over a file. */
 static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
 {
-    int rc = open_control(run, loop, err);
+    int rc = drive_check(run->request.addr, err);
+    if (rc == 0)
+        rc = open_control(run, loop, err);
     const int fd = rc == 0 ? open_journal(run->journal, err) : -1;
     if (fd == -2)
         rc = -(int)err->code;
@@ -294,6 +298,7 @@ static const struct option options[] = {
     {"bandwidth", required_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
+    {"tls-dir", required_argument, NULL, OPT_ENGINE},
     {"unsafe", required_argument, NULL, OPT_ENGINE},
     {"quit-source", no_argument, NULL, OPT_ENGINE},
     {"quit-destination", no_argument, NULL, OPT_ENGINE},

@@ -1,13 +1,19 @@
 /* A link on real sockets, its peer on the same loop. */
 #include <check.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -34,10 +40,11 @@ static int stub_write(uv_write_t *req,
 #undef uv_write
 
 #include "qmp/server.h"
+#include "tests/lib/certs.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
-enum transport { OVER_UNIX, OVER_TCP4, OVER_TCP6, TRANSPORTS };
+enum transport { OVER_UNIX, OVER_TCP4, OVER_TCP6, OVER_TLS, TRANSPORTS };
 
 union socket {
     uv_handle_t handle;
@@ -58,9 +65,20 @@ struct peer {
     size_t budget;
     bool silent; /* the kernel accepts, the peer does nothing */
     bool event_first;
+    struct tls_peer tls;
+    bool has_tls;      /* it speaks TLS */
+    size_t record;     /* most text in a record */
     size_t large;      /* the reply to "large" is as long as this */
     unsigned together; /* the most commands that were unanswered at a time */
 };
+
+/* Made once: the credentials of the tests with TLS. */
+static struct {
+    struct cert ca;
+    struct cert server; /* for 127.0.0.1 */
+    struct cert other;  /* for another host */
+    struct qmp_tls_creds *creds;
+} keys;
 
 static struct fixture {
     uv_loop_t loop;
@@ -188,11 +206,34 @@ static void peer_say(const char *text, size_t len)
     }
 }
 
+/* What TLS has to say, in pieces of any size. */
+static void peer_say_tls(void)
+{
+    char wire[4096];
+    size_t n;
+    while ((n = tls_peer_take(&f.peer.tls, wire, sizeof(wire))) > 0)
+        peer_say(wire, n);
+}
+
+static void peer_say_text(const char *text, size_t len)
+{
+    if (!f.peer.has_tls) {
+        peer_say(text, len);
+        return;
+    }
+    for (size_t i = 0; i < len; i += f.peer.record)
+        tls_peer_write(&f.peer.tls, text + i,
+                       len - i < f.peer.record ? len - i : f.peer.record);
+    peer_say_tls();
+}
+
 static void peer_flush(void)
 {
     if (f.peer.server.out.len == 0)
         return;
-    peer_say(f.peer.server.out.data, f.peer.server.out.len);
+    if (f.peer.has_tls && !SSL_is_init_finished(f.peer.tls.ssl))
+        return;
+    peer_say_text(f.peer.server.out.data, f.peer.server.out.len);
     qf_buf_drop(&f.peer.server.out, f.peer.server.out.len);
 }
 
@@ -245,14 +286,30 @@ static void on_peer_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
     if (f.peer.raw)
         return;
-    ck_assert_int_eq(qmp_server_feed(&f.peer.server, buf->base, (size_t)n, &f.err), 0);
+    if (!f.peer.has_tls) {
+        ck_assert_int_eq(qmp_server_feed(&f.peer.server, buf->base, (size_t)n, &f.err), 0);
+        peer_answer();
+        peer_flush();
+        return;
+    }
+    char text[16384];
+    int len;
+    tls_peer_feed(&f.peer.tls, buf->base, (size_t)n);
+    while ((len = tls_peer_read(&f.peer.tls, text, sizeof(text))) > 0)
+        ck_assert_int_eq(qmp_server_feed(&f.peer.server, text, (size_t)len, &f.err), 0);
+    peer_say_tls();
+    if (len < 0) {
+        note("refused by the client|");
+        peer_hang_up();
+        return;
+    }
     peer_answer();
     peer_flush();
 }
 
 static void socket_init(union socket *s)
 {
-    if (f.addr.kind == QMP_ADDR_UNIX)
+    if (f.addr.kind == QMP_ADDR_UNIX || f.addr.kind == QMP_ADDR_SSH)
         ck_assert_int_eq(uv_pipe_init(&f.loop, &s->pipe, 0), 0);
     else
         ck_assert_int_eq(uv_tcp_init(&f.loop, &s->tcp), 0);
@@ -293,7 +350,7 @@ static bool peer_start(enum transport over, bool listens)
         struct sockaddr *const any = (struct sockaddr *)&at;
         int len = sizeof(at);
         f.addr.kind = QMP_ADDR_TCP;
-        if (over == OVER_TCP4)
+        if (over != OVER_TCP6)
             ck_assert_int_eq(uv_ip4_addr("127.0.0.1", 0, (struct sockaddr_in *)&at), 0);
         else
             ck_assert_int_eq(uv_ip6_addr("::1", 0, (struct sockaddr_in6 *)&at), 0);
@@ -303,11 +360,18 @@ static bool peer_start(enum transport over, bool listens)
             return false;
         }
         ck_assert_int_eq(uv_tcp_getsockname(&f.peer.listener.tcp, any, &len), 0);
-        const int port = ntohs(over == OVER_TCP4 ? ((struct sockaddr_in *)&at)->sin_port
+        const int port = ntohs(over != OVER_TCP6 ? ((struct sockaddr_in *)&at)->sin_port
                                                  : ((struct sockaddr_in6 *)&at)->sin6_port);
         (void)snprintf(text, sizeof(text),
-                       over == OVER_TCP4 ? "tcp:127.0.0.1:%d" : "tcp:[::1]:%d", port);
+                       over == OVER_TCP4  ? "tcp:127.0.0.1:%d"
+                       : over == OVER_TLS ? "tls:127.0.0.1:%d"
+                                          : "tcp:[::1]:%d",
+                       port);
         ck_assert_int_eq(qmp_addr_parse(text, &f.addr, &f.err), 0);
+        f.addr.creds = keys.creds;
+        f.peer.has_tls = over == OVER_TLS;
+        if (f.peer.has_tls)
+            tls_peer_init(&f.peer.tls, &(struct tls_peer_opts){.cert = &keys.server});
     }
     f.peer.listens = true;
     if (listens && uv_listen(&f.peer.listener.stream, 8, on_peer_connection) != 0)
@@ -327,6 +391,7 @@ static void peer_stop(void)
     peer_hang_up();
     (void)uv_run(&f.loop, UV_RUN_DEFAULT);
     qmp_server_fini(&f.peer.server);
+    tls_peer_fini(&f.peer.tls);
     memset(&f.peer, 0, sizeof(f.peer));
 }
 
@@ -452,8 +517,10 @@ static void setup(void)
     (void)snprintf(f.dir, sizeof(f.dir), "/tmp/qferry-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(f.dir));
     (void)snprintf(f.path, sizeof(f.path), "%s/qmp", f.dir);
+    ck_assert_int_eq(setenv("RUNTIME_DIRECTORY", f.dir, 1), 0);
     qmp_server_init(&f.peer.server, true);
     f.peer.budget = SIZE_MAX;
+    f.peer.record = SIZE_MAX;
 }
 
 static void teardown(void)
@@ -463,7 +530,7 @@ static void teardown(void)
     peer_stop();
     ck_assert_int_eq(uv_loop_close(&f.loop), 0);
     (void)unlink(f.path);
-    (void)rmdir(f.dir);
+    ck_assert_int_eq(rmdir(f.dir), 0); /* nor is anything of ssh's left */
 }
 
 static void again(void)
@@ -525,7 +592,9 @@ END_TEST
 START_TEST(a_monitor_may_die_at_any_byte)
 {
     size_t n = 0;
-    for (bool whole = false; !whole; n++) {
+    /* with TLS there are more bytes, and every try costs a handshake */
+    const size_t step = _i == OVER_TLS ? 5 : 1;
+    for (bool whole = false; !whole; n += step) {
         if (!peer_start((enum transport)_i, true))
             return;
         f.peer.budget = n;
@@ -774,7 +843,10 @@ START_TEST(closes_while_a_write_is_under_way)
     text[4 * 1024 * 1024 - 1] = '\0';
     json_t *args = json_pack("{s:s}", "a", text);
     free(text);
-    ck_assert(peer_start((enum transport)_i, true));
+    if (!peer_start((enum transport)_i, true)) {
+        json_decref(args);
+        return;
+    }
     ck_assert_int_eq(open_link(), 0);
     run_to("up oob|");
     ck_assert_int_eq(uv_read_stop(&f.peer.conn.stream), 0);
@@ -880,9 +952,344 @@ START_TEST(a_write_that_fails_is_told)
 }
 END_TEST
 
-int main(void)
+/* ---- TLS ---- */
+
+START_TEST(text_comes_in_records_of_any_size)
+{
+    static const size_t records[] = {1, 2, 100, 16384};
+    ck_assert(peer_start(OVER_TLS, true));
+    f.peer.record = records[_i % COUNT(records)];
+    f.try_write_max = _i < COUNT(records) ? SIZE_MAX : 0;
+    f.peer.large = 20000;
+    ck_assert_int_eq(open_link(), 0);
+    ck_assert_int_eq(ask("large"), 0);
+    ck_assert_int_eq(ask("x"), 0);
+    run_to("2|");
+    ck_assert_str_eq(f.trace, "up oob|1 20000|2|");
+}
+END_TEST
+
+START_TEST(a_certificate_for_another_host_is_refused_and_the_peer_is_told)
+{
+    ck_assert(peer_start(OVER_TLS, true));
+    tls_peer_fini(&f.peer.tls);
+    tls_peer_init(&f.peer.tls, &(struct tls_peer_opts){.cert = &keys.other});
+    ck_assert_int_eq(open_link(), 0);
+    ck_assert_int_eq(ask("x"), 0); /* never leaves */
+    run_to("refused by the client|");
+    ck_assert_str_eq(f.trace,
+                     "unreachable: TLS: the monitor's certificate is for elsewhere, "
+                     "not for 127.0.0.1|refused by the client|");
+}
+END_TEST
+
+START_TEST(a_peer_without_tls_is_named)
+{
+    static const struct {
+        const char *says;
+        const char *trace;
+    } cases[] = {
+        {"{\"QMP\": {}}\r\n",
+         "proto: the peer does not speak TLS (a plain monitor is tcp:HOST:PORT)|"},
+        {"HTTP/1.1 400 Bad Request\r\n\r\n",
+         "proto: the peer does not speak TLS (a plain monitor is tcp:HOST:PORT)|"},
+        /* closed, or reset */
+        {"\x16\x03\x03\xff", " in the TLS handshake|"},
+        {"", " at the start of the TLS handshake; does it speak TLS?|"},
+    };
+    for (int i = 0; i < COUNT(cases); i++) {
+        ck_assert(peer_start(OVER_TLS, true));
+        f.peer.raw = cases[i].says;
+        f.peer.raw_len = f.peer.budget = strlen(f.peer.raw);
+        ck_assert_int_eq(open_link(), 0);
+        run_to("|");
+        ck_assert_msg(strstr(f.trace, cases[i].trace) != NULL, "%s", f.trace);
+        again();
+    }
+}
+END_TEST
+
+START_TEST(tls_without_credentials_starts_nothing)
+{
+    ck_assert_int_eq(qmp_addr_parse("tls:127.0.0.1:1", &f.addr, &f.err), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_INTERNAL);
+    qmp_link_close(f.link, on_link_closed);
+    ck_assert(f.closed);
+}
+END_TEST
+
+/* ---- ssh ----
+ *
+ * This program plays ssh, too: QFERRY_SSH has it run as `test_link_uv --as-ssh HOW`, and HOW says
+ * what becomes of it. The real one is tests/real/test_remote.c's. */
+
+static char self[256];
+
+/* Carry bytes both ways until one side ends; with limit, no more than so many. */
+static void carry(int here, int there, size_t limit)
+{
+    char bytes[4096];
+    struct pollfd p[2] = {{.fd = here, .events = POLLIN}, {.fd = there, .events = POLLIN}};
+    size_t sum = 0;
+    while (sum < limit && poll(p, 2, -1) > 0)
+        for (int i = 0; i < 2; i++) {
+            if (p[i].revents == 0)
+                continue;
+            const ssize_t n = read(p[i].fd, bytes, sizeof(bytes));
+            if (n <= 0 || write(p[1 - i].fd, bytes, (size_t)n) != n)
+                return;
+            sum += (size_t)n;
+        }
+}
+
+static int unix_socket(const char *path, struct sockaddr_un *at)
+{
+    *at = (struct sockaddr_un){.sun_family = AF_UNIX};
+    (void)snprintf(at->sun_path, sizeof(at->sun_path), "%s", path);
+    return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int as_ssh(int argc, char **argv)
+{
+    struct sockaddr_un at;
+    const char *const how = argv[2];
+    char *local = NULL;
+    for (int i = 3; i + 1 < argc; i++)
+        if (strcmp(argv[i], "-L") == 0)
+            local = argv[i + 1];
+    if (strcmp(how, "refuses") == 0) {
+        (void)fputs("Welcome.\r\nHost key for hv has changed and you have requested strict "
+                    "checking.\r\nHost key verification failed.\r\n",
+                    stderr);
+        return 255;
+    }
+    if (strcmp(how, "mumbles") == 0) {
+        (void)fputs("ssh: \x1b[1mno line end", stderr);
+        return 255;
+    }
+    if (strcmp(how, "silent") == 0)
+        return 7;
+    if (strcmp(how, "stubborn") == 0)
+        (void)signal(SIGTERM, SIG_IGN);
+    char *const remote = strchr(local, ':');
+    *remote = '\0';
+    (void)fputs("Welcome to hv.\n", stderr);
+    const int listener = unix_socket(local, &at);
+    if (bind(listener, (struct sockaddr *)&at, sizeof(at)) != 0)
+        return 1;
+    if (strcmp(how, "slow") == 0)
+        (void)poll(NULL, 0, 100);
+    if (strcmp(how, "hangs") == 0)
+        (void)pause();
+    if (listen(listener, 1) != 0)
+        return 1;
+    const int here = accept(listener, NULL, NULL);
+    const int there = unix_socket(remote + 1, &at);
+    if (connect(there, (struct sockaddr *)&at, sizeof(at)) != 0) {
+        (void)fputs("channel 1: open failed: connect failed: open failed\r\n", stderr);
+        (void)close(here);
+        (void)pause();
+    }
+    carry(here, there, strcmp(how, "dies") == 0 ? 100 : SIZE_MAX);
+    if (strcmp(how, "dies") == 0) {
+        (void)fputs("Timeout, server hv not responding.\r\n", stderr);
+        return 255;
+    }
+    (void)close(here);
+    (void)pause();
+    return 0;
+}
+
+/* A peer on a UNIX socket, and the way to it. */
+static void ssh_start(const char *how)
+{
+    char text[QMP_ADDR_TEXT];
+    char program[sizeof(self) + 32];
+    ck_assert(peer_start(OVER_UNIX, true));
+    (void)snprintf(program, sizeof(program), "%s --as-ssh %s", self, how);
+    ck_assert_int_eq(setenv("QFERRY_SSH", program, 1), 0);
+    (void)snprintf(text, sizeof(text), "ssh:root@hv:22%s", f.path);
+    ck_assert_int_eq(qmp_addr_parse(text, &f.addr, &f.err), 0);
+}
+
+/* Not even one that nobody has waited for. */
+static void expect_no_process(void)
+{
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
+    ck_assert_int_eq(errno, ECHILD);
+}
+
+START_TEST(talks_through_ssh)
+{
+    static const char *const how[] = {"works", "slow", "stubborn"};
+    ssh_start(how[_i]);
+    f.peer.large = 300 * 1024;
+    ck_assert_int_eq(open_link(), 0);
+    ck_assert_int_eq(ask("large"), 0);
+    run_to("1 307200|");
+    ck_assert_int_ne(access(f.link->ssh.dir, F_OK), 0); /* gone already */
+    ck_assert_int_eq(ask("stop"), 0);
+    run_to("2|");
+    ck_assert_str_eq(f.trace, "up oob|1 307200|event STOP|2|");
+    run_closed();
+    expect_no_process();
+}
+END_TEST
+
+START_TEST(says_what_ssh_says)
+{
+    static const struct {
+        const char *how;
+        const char *trace;
+    } cases[] = {
+        {"refuses",
+         "unreachable: ssh: Host key for hv has changed and you have requested strict "
+         "checking. Host key verification failed|"},
+        {"mumbles", "unreachable: ssh: .[1mno line end|"},
+        {"silent", "unreachable: ssh: ended with status 7|"},
+        {"dies", "lost: ssh: Timeout, server hv not responding|"},
+    };
+    ssh_start(cases[_i].how);
+    ck_assert_int_eq(open_link(), 0);
+    run_to(": ssh: ");
+    const char *const at = strstr(f.trace, _i < 3 ? "unreachable" : "lost");
+    ck_assert_ptr_nonnull(at);
+    ck_assert_str_eq(at, cases[_i].trace);
+    run_closed();
+    expect_no_process();
+}
+END_TEST
+
+START_TEST(a_program_that_is_no_ssh_is_named)
+{
+    ssh_start("works");
+    ck_assert_int_eq(setenv("QFERRY_SSH", "  /nonexistent/ssh\t-4 ", 1), 0);
+    ck_assert_int_eq(open_link(), 0);
+    run_to("unreachable");
+    ck_assert_ptr_nonnull(strstr(f.trace, "/nonexistent/ssh: not found|"));
+}
+END_TEST
+
+/* The kernel of the other host may say gone; through ssh nobody hears it. */
+START_TEST(nobody_at_the_other_end_is_not_gone)
+{
+    ssh_start("works");
+    (void)strcat(f.addr.path, "x");
+    ck_assert_int_eq(open_link(), 0);
+    run_to("lost");
+    ck_assert_ptr_nonnull(
+        strstr(f.trace, "lost: ssh: that host cannot or may not connect to "));
+    ck_assert_ptr_null(strstr(f.trace, "gone"));
+}
+END_TEST
+
+START_TEST(a_monitor_that_ends_behind_ssh_is_lost)
+{
+    ssh_start("works");
+    f.peer.budget = 20;
+    ck_assert_int_eq(open_link(), 0);
+    run_to("lost");
+    ck_assert_str_eq(f.trace, "lost: the monitor closed the connection in the middle of a "
+                              "message (20 bytes of it came)|");
+}
+END_TEST
+
+/* After so many milliseconds, and from inside the callbacks. */
+static void on_close_time(uv_timer_t *timer)
+{
+    uv_close((uv_handle_t *)timer, NULL);
+    close_link();
+}
+
+START_TEST(closes_ssh_at_any_moment)
+{
+    static const char *const how[] = {"works", "refuses", "hangs", "dies"};
+    for (uint64_t ms = 0; ms < 200; ms += 13) {
+        uv_timer_t timer;
+        ssh_start(how[_i]);
+        ck_assert_int_eq(open_link(), 0);
+        ck_assert_int_eq(ask("stop"), 0);
+        ck_assert_int_eq(uv_timer_init(&f.loop, &timer), 0);
+        ck_assert_int_eq(uv_timer_start(&timer, on_close_time, ms, 0), 0);
+        run_until_closed();
+        expect_no_process();
+        again();
+    }
+}
+END_TEST
+
+START_TEST(ssh_that_cannot_start_starts_nothing)
+{
+    char words[1100];
+    ssh_start("works");
+    ck_assert_int_eq(setenv("RUNTIME_DIRECTORY", "/nonexistent/qferry", 1), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_UNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(f.err.text, "/nonexistent/qferry: No such file"));
+    qmp_link_close(f.link, on_link_closed);
+    ck_assert_int_eq(setenv("RUNTIME_DIRECTORY", f.dir, 1), 0);
+    for (size_t i = 0; i < 80; i += 2)
+        memcpy(words + i, "x ", 3);
+    ck_assert_int_eq(setenv("QFERRY_SSH", words, 1), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_UNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(f.err.text, "QFERRY_SSH: more than 32 words"));
+    qmp_link_close(f.link, on_link_closed);
+    memset(words, 'x', sizeof(words) - 1);
+    words[sizeof(words) - 1] = '\0';
+    ck_assert_int_eq(setenv("QFERRY_SSH", words, 1), 0);
+    ck_assert_int_eq(open_link(), -(int)QF_E_UNREACHABLE);
+    qmp_link_close(f.link, on_link_closed);
+}
+END_TEST
+
+/* As one that was killed while ssh connected has left it; one that is in use stays. */
+START_TEST(stale_folders_are_removed)
+{
+    char stale[128];
+    char used[128];
+    char file[160];
+    (void)snprintf(stale, sizeof(stale), "%s/ssh-aaaaaa", f.dir);
+    (void)snprintf(used, sizeof(used), "%s/ssh-bbbbbb", f.dir);
+    (void)snprintf(file, sizeof(file), "%s/s", stale);
+    ck_assert_int_eq(mkdir(stale, 0700), 0);
+    ck_assert_int_eq(mkdir(used, 0700), 0);
+    ck_assert_int_eq(close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+    const int lock = open(used, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_eq(flock(lock, LOCK_EX), 0);
+    ssh_start("works");
+    ck_assert_int_eq(open_link(), 0);
+    run_to("up");
+    ck_assert_int_ne(access(stale, F_OK), 0);
+    ck_assert_int_eq(rmdir(used), 0);
+    (void)close(lock);
+}
+END_TEST
+
+static void make_keys(void)
+{
+    const struct cert_opts ca = {.cn = "ca", .ca = true};
+    const struct cert_opts server = {.cn = "fake", .san = "IP:127.0.0.1"};
+    const struct cert_opts other = {.cn = "fake", .san = "DNS:elsewhere"};
+    const struct qmp_tls_pem none = {.name = "none"};
+    cert_make(&keys.ca, NULL, &ca);
+    cert_make(&keys.server, &keys.ca, &server);
+    cert_make(&keys.other, &keys.ca, &other);
+    char *pem = cert_pem(&keys.ca);
+    const struct qmp_tls_pem trusted = {.name = "ca", .text = pem, .len = strlen(pem)};
+    struct qf_err err;
+    if (qmp_tls_creds_new(&trusted, &none, &none, &keys.creds, &err) != 0)
+        abort();
+    free(pem);
+}
+
+int main(int argc, char **argv)
 {
     (void)signal(SIGPIPE, SIG_IGN);
+    if (argc > 2 && strcmp(argv[1], "--as-ssh") == 0)
+        return as_ssh(argc, argv);
+    const ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (len < 0)
+        return EXIT_FAILURE;
+    make_keys();
     Suite *s = suite_create("link_uv");
     TCase *tc = tcase_create("link_uv");
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -903,17 +1310,33 @@ int main(void)
     tcase_add_test(tc, tells_the_last_error_and_is_gone_only_if_refused_everywhere);
     tcase_add_loop_test(tc, closes_at_any_moment, 0, 4);
     tcase_add_test(tc, closes_between_two_addresses);
-    tcase_add_loop_test(tc, closes_while_a_write_is_under_way, 0, OVER_TCP6);
+    tcase_add_loop_test(tc, closes_while_a_write_is_under_way, 0, TRANSPORTS);
     tcase_add_loop_test(tc, closes_from_inside_a_message, 0, 3);
     tcase_add_test(tc, is_quiet_after_a_close_inside_a_message);
     tcase_add_loop_test(tc, closes_from_inside_on_down, 0, 4);
     tcase_add_test(tc, tells_down_once);
     tcase_add_test(tc, a_write_that_cannot_start_is_told_from_the_loop);
     tcase_add_test(tc, a_write_that_fails_is_told);
+    tcase_add_loop_test(tc, text_comes_in_records_of_any_size, 0, 8);
+    tcase_add_test(tc, a_certificate_for_another_host_is_refused_and_the_peer_is_told);
+    tcase_add_test(tc, a_peer_without_tls_is_named);
+    tcase_add_test(tc, tls_without_credentials_starts_nothing);
+    tcase_add_loop_test(tc, talks_through_ssh, 0, 3);
+    tcase_add_loop_test(tc, says_what_ssh_says, 0, 4);
+    tcase_add_test(tc, a_program_that_is_no_ssh_is_named);
+    tcase_add_test(tc, nobody_at_the_other_end_is_not_gone);
+    tcase_add_test(tc, a_monitor_that_ends_behind_ssh_is_lost);
+    tcase_add_loop_test(tc, closes_ssh_at_any_moment, 0, 4);
+    tcase_add_test(tc, ssh_that_cannot_start_starts_nothing);
+    tcase_add_test(tc, stale_folders_are_removed);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     const int failed = srunner_ntests_failed(r);
     srunner_free(r);
+    qmp_tls_creds_free(keys.creds);
+    cert_free(&keys.ca);
+    cert_free(&keys.server);
+    cert_free(&keys.other);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -51,6 +51,8 @@ struct world {
     unsigned n_moves;
     pid_t own[WORLD_CHILDREN_MAX]; /* children that are not of this world */
     unsigned n_own;
+    bool
+        reaps; /* orphans may come and must end by themselves: of an sshd, of a killed qferry */
 
     /* Put before qferry's command line (`ip netns exec NAME`); NULL: nothing. Lent. */
     const char *const *prefix;

@@ -51,7 +51,11 @@ static const struct {
     {"/a", "/a", "source and destination are the same monitor: /a"},
     {"/a", "unix:/a", "source and destination are the same monitor: /a"},
     {"tcp:[h]:1", "tcp:h:1", "source and destination are the same monitor: tcp:[h]:1"},
-    {"a", "/b", "source: 'a' is not an address; write /path, unix:/path or tcp:HOST:PORT"},
+    {"a", "/b",
+     "source: 'a' is not an address; write /path, unix:/path, tcp:HOST:PORT, "
+     "tls:HOST:PORT or ssh:[USER@]HOST[:PORT]/PATH"},
+    {"tls:h:1", "tls:h:1", "source and destination are the same monitor: tls:h:1"},
+    {"ssh:h/a", "ssh:h/a", "source and destination are the same monitor: ssh:h/a"},
     {"/a", "tcp:h", "destination: 'tcp:h': a port is missing; write tcp:HOST:PORT"},
 };
 
@@ -232,6 +236,10 @@ static const struct {
     const char *is;
 } addresses[] = {
     {"/b", NULL, "127.0.0.1"},
+    {"tls:hv:1", NULL, "hv"},
+    {"tls:[::1]:1", NULL, "::1"},
+    {"ssh:root@hv:22/b", NULL, "hv"},
+    {"ssh:hv/b", "10.0.0.1", "10.0.0.1"},
     {"tcp:host-b:4444", NULL, "host-b"},
     {"tcp:[::1]:4444", NULL, "::1"},
     {"tcp:host-b:4444", "10.0.0.1", "10.0.0.1"},
@@ -298,6 +306,25 @@ START_TEST(a_port_that_must_not_be_probed_is_refused)
     ck_assert_str_eq(f.err.text,
                      "network a: its probe-port is one of --port or that of the "
                      "monitor, which must not be probed");
+}
+END_TEST
+
+START_TEST(both_sides_have_the_folder_of_credentials)
+{
+    char endless[QMP_ADDR_MAX + 1];
+    memset(endless, 'x', sizeof(endless) - 1);
+    endless[sizeof(endless) - 1] = '\0';
+    const char *const folders[] = {"", endless};
+    option("tls-dir", "/etc/pki/qemu");
+    must(request_sides(&f.r, "tls:a:1", "tls:b:1", &f.err));
+    must(request_finish(&f.r, &f.err));
+    ck_assert_str_eq(f.r.addr[MIG_SRC].tls_dir, "/etc/pki/qemu");
+    ck_assert_str_eq(f.r.addr[MIG_DST].tls_dir, "/etc/pki/qemu");
+    for (int i = 0; i < 2; i++) {
+        option("tls-dir", folders[i]);
+        ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+        ck_assert_ptr_nonnull(strstr(f.err.text, "--tls-dir: '"));
+    }
 }
 END_TEST
 
@@ -385,6 +412,7 @@ int main(void)
     tcase_add_test(tc, the_first_address_is_taken_and_all_are_kept);
     tcase_add_test(tc, networks_come_from_files_and_options);
     tcase_add_test(tc, a_port_that_must_not_be_probed_is_refused);
+    tcase_add_test(tc, both_sides_have_the_folder_of_credentials);
     tcase_add_test(tc, overrides_hold_whatever_the_order);
     tcase_add_test(tc, the_last_override_wins);
     tcase_add_test(tc, one_override_too_many_is_refused);

@@ -1,0 +1,118 @@
+/* Happy path: three files -> memory -> qmp_tls_creds_new; the key's memory is wiped.
+ *
+ * What can fail: a file that is not there, not a file, too long, not to be read, or open to
+ * others; what is in it is qmp/tls.c's to judge. */
+#include "qmp/creds_uv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    FILE_MAX = 1024 * 1024, /* a bundle of all public CAs has a fifth of it */
+    PATH_SIZE = 512
+};
+
+struct file {
+    char path[PATH_SIZE];
+    char *text; /* owned; NULL: there is none */
+    size_t len;
+};
+
+static int read_all(int fd, struct file *f, size_t size, struct qf_err *err)
+{
+    f->text = malloc(size + 1);
+    if (!f->text)
+        return qf_fail(err, QF_E_NOMEM, "%s: no memory to read it", f->path);
+    while (f->len < size) {
+        const ssize_t n = read(fd, f->text + f->len, size - f->len);
+        if (n > 0)
+            f->len += (size_t)n;
+        else if (n == 0)
+            break;
+        else if (errno != EINTR)
+            return qf_fail(err, QF_E_USAGE, "%s: %s", f->path, strerror(errno));
+    }
+    f->text[f->len] = '\0';
+    return 0;
+}
+
+static int check(const struct stat *st,
+                 const struct file *f,
+                 bool secret,
+                 struct qf_err *err)
+{
+    if (!S_ISREG(st->st_mode) || st->st_size > FILE_MAX)
+        return qf_fail(err, QF_E_USAGE, "%s: not a file with a certificate or a key",
+                       f->path);
+    /* A group may read: that is how a key is shared among services (Debian's ssl-cert). */
+    if (secret && (st->st_mode & (S_IRWXO | S_IWGRP)) != 0)
+        return qf_fail(err, QF_E_USAGE,
+                       "%s: others can read or change this key (mode %04o); chmod 600",
+                       f->path, (unsigned)(st->st_mode & 07777));
+    return 0;
+}
+
+/* A file that is not there is no error when it may be missing. */
+static int load(const char *dir,
+                const char *name,
+                bool optional,
+                bool secret,
+                struct file *f,
+                struct qf_err *err)
+{
+    struct stat st;
+    if ((size_t)snprintf(f->path, sizeof(f->path), "%s/%s", dir, name) >= sizeof(f->path))
+        return qf_fail(err, QF_E_USAGE, "the path of the folder is too long");
+    const int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT && optional)
+        return 0;
+    if (fd < 0)
+        return qf_fail(err, QF_E_USAGE, "%s: %s", f->path, strerror(errno));
+    int rc = fstat(fd, &st) == 0
+                 ? check(&st, f, secret, err)
+                 : qf_fail(err, QF_E_USAGE, "%s: %s", f->path, strerror(errno));
+    if (rc == 0)
+        rc = read_all(fd, f, (size_t)st.st_size, err);
+    (void)close(fd);
+    return rc;
+}
+
+static struct qmp_tls_pem pem(const struct file *f)
+{
+    return (struct qmp_tls_pem){.name = f->path, .text = f->text, .len = f->len};
+}
+
+int qmp_creds_load(const char *dir, struct qmp_tls_creds **creds, struct qf_err *err)
+{
+    struct file ca = {.text = NULL};
+    struct file cert = {.text = NULL};
+    struct file key = {.text = NULL};
+    int rc = 0;
+    if (!dir || dir[0] == '\0')
+        dir = getenv("QFERRY_TLS_DIR");
+    if (dir && dir[0] != '\0') {
+        rc = load(dir, "ca-cert.pem", false, false, &ca, err);
+        if (rc == 0)
+            rc = load(dir, "client-cert.pem", true, false, &cert, err);
+        if (rc == 0)
+            rc = load(dir, "client-key.pem", true, true, &key, err);
+    }
+    if (rc == 0) {
+        const struct qmp_tls_pem ca_pem = pem(&ca);
+        const struct qmp_tls_pem cert_pem = pem(&cert);
+        const struct qmp_tls_pem key_pem = pem(&key);
+        rc = qmp_tls_creds_new(&ca_pem, &cert_pem, &key_pem, creds, err);
+    }
+    if (key.text)
+        explicit_bzero(key.text, key.len);
+    free(ca.text);
+    free(cert.text);
+    free(key.text);
+    return rc;
+}

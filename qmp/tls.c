@@ -1,0 +1,519 @@
+#include "qmp/tls.h"
+
+#include <limits.h>
+#include <openssl/asn1.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    OUT_MAX = 32 * 1024 * 1024, /* more than a link keeps of text, and its records */
+    DATE_SIZE = 40,
+    PEM_MAX = 16 * 1024 * 1024
+};
+
+struct qmp_tls_creds {
+    SSL_CTX *ctx;
+};
+
+/* ---- texts ---- */
+
+/* The text of OpenSSL's last error; buf holds 160. The queue is empty afterwards. */
+static const char *openssl_text(char *buf, size_t size)
+{
+    const unsigned long code = ERR_peek_last_error();
+    const char *reason = ERR_reason_error_string(code);
+    (void)snprintf(buf, size, "%s", reason ? reason : "no reason given");
+    ERR_clear_error();
+    return buf;
+}
+
+/* "2026-11-22 05:00:00 UTC" */
+static const char *date_text(const ASN1_TIME *time, char out[DATE_SIZE])
+{
+    struct tm tm;
+    memset(&tm, 0, sizeof(tm));
+    if (!time || ASN1_TIME_to_tm(time, &tm) != 1)
+        return "an unreadable date";
+    (void)snprintf(out, DATE_SIZE, "%04d-%02d-%02d %02d:%02d UTC", tm.tm_year + 1900,
+                   tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min);
+    return out;
+}
+
+/* Append to a text of fixed size; what a stranger says may hold anything. */
+static void add_clean(char *text, size_t size, const unsigned char *more, int len)
+{
+    size_t n = strlen(text);
+    for (int i = 0; i < len && n + 1 < size; i++)
+        text[n++] = (char)(more[i] >= ' ' && more[i] < 127 ? more[i] : '.');
+    text[n] = '\0';
+}
+
+static void add_text(char *text, size_t size, const char *more)
+{
+    add_clean(text, size, (const unsigned char *)more, (int)strlen(more));
+}
+
+static void add_ip(char *text, size_t size, const ASN1_OCTET_STRING *ip)
+{
+    const unsigned char *const b = ASN1_STRING_get0_data(ip);
+    char word[8];
+    if (ASN1_STRING_length(ip) == 4)
+        for (int i = 0; i < 4; i++) {
+            (void)snprintf(word, sizeof(word), "%s%d", i ? "." : "", b[i]);
+            add_text(text, size, word);
+        }
+    else if (ASN1_STRING_length(ip) == 16)
+        for (int i = 0; i < 16; i += 2) {
+            (void)snprintf(word, sizeof(word), "%s%x", i ? ":" : "", b[i] << 8 | b[i + 1]);
+            add_text(text, size, word);
+        }
+}
+
+/* For whom a certificate is: its alternative names, or else its subject's common name. */
+static void names_of(const X509 *cert, char *text, size_t size)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    text[0] = '\0';
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type != GEN_DNS && name->type != GEN_IPADD)
+            continue;
+        if (text[0] != '\0')
+            add_text(text, size, ", ");
+        if (name->type == GEN_DNS)
+            add_clean(text, size, ASN1_STRING_get0_data(name->d.dNSName),
+                      ASN1_STRING_length(name->d.dNSName));
+        else
+            add_ip(text, size, name->d.iPAddress);
+    }
+    GENERAL_NAMES_free(names);
+    if (text[0] != '\0')
+        return;
+    X509_NAME *const subject = X509_get_subject_name(cert);
+    const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    const X509_NAME_ENTRY *entry = at >= 0 ? X509_NAME_get_entry(subject, at) : NULL;
+    if (entry) {
+        const ASN1_STRING *cn = X509_NAME_ENTRY_get_data(entry);
+        add_clean(text, size, ASN1_STRING_get0_data(cn), ASN1_STRING_length(cn));
+    }
+    if (text[0] == '\0')
+        add_text(text, size, "nobody");
+}
+
+/* ---- credentials ---- */
+
+static BIO *bio_of(const struct qmp_tls_pem *pem)
+{
+    return pem->len < PEM_MAX ? BIO_new_mem_buf(pem->text, (int)pem->len) : NULL;
+}
+
+/* No passphrase is asked for: qferry may have no terminal. */
+static int on_passphrase(char *buf, int size, int rwflag, void *asked)
+{
+    (void)buf;
+    (void)size;
+    (void)rwflag;
+    *(bool *)asked = true;
+    return -1;
+}
+
+static int load_ca(SSL_CTX *ctx, const struct qmp_tls_pem *ca, struct qf_err *err)
+{
+    char why[160];
+    X509_STORE *const store = SSL_CTX_get_cert_store(ctx);
+    BIO *bio = bio_of(ca);
+    int n = 0;
+    X509 *cert;
+    while (bio && (cert = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL)) != NULL) {
+        n += X509_STORE_add_cert(store, cert);
+        X509_free(cert);
+    }
+    BIO_free(bio);
+    /* The loop ends with "no start line" where the file ends, and otherwise with a fault. */
+    if (n > 0 && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE) {
+        ERR_clear_error();
+        return 0;
+    }
+    return qf_fail(err, QF_E_USAGE, "%s: no CA certificate in PEM form: %s", ca->name,
+                   openssl_text(why, sizeof(why)));
+}
+
+static int check_dates(const X509 *cert, const char *name, struct qf_err *err)
+{
+    char date[DATE_SIZE];
+    if (X509_cmp_time(X509_get0_notAfter(cert), NULL) < 0)
+        return qf_fail(err, QF_E_USAGE, "%s: the certificate has expired (%s)", name,
+                       date_text(X509_get0_notAfter(cert), date));
+    if (X509_cmp_time(X509_get0_notBefore(cert), NULL) > 0)
+        return qf_fail(err, QF_E_USAGE, "%s: the certificate is not valid before %s", name,
+                       date_text(X509_get0_notBefore(cert), date));
+    return 0;
+}
+
+static int load_cert(SSL_CTX *ctx, const struct qmp_tls_pem *pem, struct qf_err *err)
+{
+    char why[160];
+    BIO *bio = bio_of(pem);
+    X509 *cert = bio ? PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL) : NULL;
+    int rc = cert ? check_dates(cert, pem->name, err) : 0;
+    if (cert && rc == 0 && SSL_CTX_use_certificate(ctx, cert) == 1) {
+        X509 *between;
+        while ((between = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
+            if (SSL_CTX_add0_chain_cert(ctx, between) != 1)
+                X509_free(between);
+        ERR_clear_error();
+    } else if (rc == 0)
+        rc = qf_fail(err, QF_E_USAGE, "%s: no certificate in PEM form: %s", pem->name,
+                     openssl_text(why, sizeof(why)));
+    X509_free(cert);
+    BIO_free(bio);
+    return rc;
+}
+
+static int load_key(SSL_CTX *ctx,
+                    const struct qmp_tls_pem *cert,
+                    const struct qmp_tls_pem *pem,
+                    struct qf_err *err)
+{
+    char why[160];
+    bool asked = false;
+    int rc = 0;
+    BIO *bio = bio_of(pem);
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, on_passphrase, &asked) : NULL;
+    if (asked)
+        rc = qf_fail(err, QF_E_USAGE,
+                     "%s: the key has a passphrase; qferry needs one without", pem->name);
+    else if (!key)
+        rc = qf_fail(err, QF_E_USAGE, "%s: no private key in PEM form: %s", pem->name,
+                     openssl_text(why, sizeof(why)));
+    /* use_PrivateKey itself refuses a key that does not fit */
+    else if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
+        rc = qf_fail(err, QF_E_USAGE, "%s: the key does not fit the certificate %s",
+                     pem->name, cert->name);
+    ERR_clear_error();
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    return rc;
+}
+
+static int on_cert_wanted(SSL *ssl, X509 **cert, EVP_PKEY **key)
+{
+    struct qmp_tls *t = SSL_get_app_data(ssl);
+    (void)cert;
+    (void)key;
+    t->wanted_cert = true;
+    return 0; /* go on without */
+}
+
+int qmp_tls_creds_new(const struct qmp_tls_pem *ca,
+                      const struct qmp_tls_pem *cert,
+                      const struct qmp_tls_pem *key,
+                      struct qmp_tls_creds **creds,
+                      struct qf_err *err)
+{
+    if (!cert->text != !key->text)
+        return qf_fail(err, QF_E_USAGE, "%s is there, but not %s",
+                       cert->text ? cert->name : key->name,
+                       cert->text ? key->name : cert->name);
+    ERR_clear_error();
+    struct qmp_tls_creds *c = malloc(sizeof(*c));
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    int rc = 0;
+    if (!c || !ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1) {
+        rc = qf_fail(err, QF_E_NOMEM, "no memory for TLS");
+        goto out;
+    }
+    (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    (void)SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_client_cert_cb(ctx, on_cert_wanted);
+    if (ca->text)
+        rc = load_ca(ctx, ca, err);
+    else if (SSL_CTX_set_default_verify_paths(ctx) != 1)
+        rc = qf_fail(err, QF_E_USAGE, "no CA certificates of the system");
+    if (rc == 0 && cert->text)
+        rc = load_cert(ctx, cert, err);
+    if (rc == 0 && cert->text)
+        rc = load_key(ctx, cert, key, err);
+    if (rc == 0) {
+        c->ctx = ctx;
+        *creds = c;
+        return 0;
+    }
+out:
+    SSL_CTX_free(ctx);
+    free(c);
+    return rc;
+}
+
+void qmp_tls_creds_free(struct qmp_tls_creds *creds)
+{
+    if (!creds)
+        return;
+    SSL_CTX_free(creds->ctx);
+    free(creds);
+}
+
+/* ---- whom we talk to ---- */
+
+/* Called for every certificate of the chain; the first one that is not accepted ends it. */
+static int on_verify(int ok, X509_STORE_CTX *store)
+{
+    const SSL *ssl =
+        X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct qmp_tls *t = ssl ? SSL_get_app_data(ssl) : NULL;
+    const X509 *cert = X509_STORE_CTX_get_current_cert(store);
+    char date[DATE_SIZE];
+    if (ok || !t)
+        return ok;
+    t->verify = X509_STORE_CTX_get_error(store);
+    t->verify_depth = X509_STORE_CTX_get_error_depth(store);
+    t->about[0] = '\0';
+    if (!cert)
+        return 0;
+    if (t->verify == X509_V_ERR_CERT_HAS_EXPIRED)
+        add_text(t->about, sizeof(t->about), date_text(X509_get0_notAfter(cert), date));
+    else if (t->verify == X509_V_ERR_CERT_NOT_YET_VALID)
+        add_text(t->about, sizeof(t->about), date_text(X509_get0_notBefore(cert), date));
+    else
+        names_of(cert, t->about, sizeof(t->about));
+    return 0;
+}
+
+static int fail_trust(struct qmp_tls *t, struct qf_err *err)
+{
+    const char *const whose = t->verify_depth > 0 ? "a CA of the monitor's certificate"
+                                                  : "the monitor's certificate";
+    switch (t->verify) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return qf_fail(err, QF_E_UNREACHABLE, "TLS: %s has expired (%s)", whose, t->about);
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return qf_fail(err, QF_E_UNREACHABLE,
+                       "TLS: %s is not valid before %s; is the clock right?", whose,
+                       t->about);
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return qf_fail(err, QF_E_UNREACHABLE,
+                       "TLS: the monitor's certificate is for %s, not for %s", t->about,
+                       t->host);
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+        return qf_fail(err, QF_E_UNREACHABLE,
+                       "TLS: the monitor's certificate comes from a CA that is not known "
+                       "here (%s)",
+                       X509_verify_cert_error_string(t->verify));
+    default:
+        return qf_fail(err, QF_E_UNREACHABLE, "TLS: %s is not accepted: %s", whose,
+                       X509_verify_cert_error_string(t->verify));
+    }
+}
+
+/* ---- one connection ---- */
+
+/* What OpenSSL wants to send. */
+static int collect(struct qmp_tls *t, struct qf_err *err)
+{
+    BIO *const bio = SSL_get_wbio(t->ssl);
+    char *data = NULL;
+    const long n = BIO_get_mem_data(bio, &data);
+    if (n <= 0)
+        return 0;
+    const int rc = qf_buf_append(&t->out, data, (size_t)n, err);
+    (void)BIO_reset(bio);
+    if (rc != 0)
+        t->failed = true;
+    return rc;
+}
+
+static bool set_host(struct qmp_tls *t)
+{
+    SSL *const ssl = t->ssl;
+    X509_VERIFY_PARAM *const param = SSL_get0_param(ssl);
+    char ip[QMP_TLS_NAME];
+    memcpy(ip, t->host, sizeof(ip));
+    char *const zone = strchr(ip, '%');
+    if (zone)
+        *zone = '\0';
+    if (X509_VERIFY_PARAM_set1_ip_asc(param, ip) == 1)
+        return true;
+    ERR_clear_error();
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(ssl, t->host) == 1 && SSL_set_tlsext_host_name(ssl, t->host) == 1;
+}
+
+int qmp_tls_init(struct qmp_tls *t,
+                 const struct qmp_tls_creds *creds,
+                 const char *host,
+                 struct qf_err *err)
+{
+    memset(t, 0, sizeof(*t));
+    qf_buf_init(&t->out, OUT_MAX);
+    if (strlen(host) >= sizeof(t->host))
+        return qf_fail(err, QF_E_USAGE, "TLS: no certificate has a name as long as this");
+    memcpy(t->host, host, strlen(host) + 1);
+    ERR_clear_error();
+    SSL *ssl = SSL_new(creds->ctx);
+    BIO *in = BIO_new(BIO_s_mem());
+    BIO *out = BIO_new(BIO_s_mem());
+    if (!ssl || !in || !out) {
+        BIO_free(in);
+        BIO_free(out);
+        SSL_free(ssl);
+        return qf_fail(err, QF_E_NOMEM, "no memory for TLS");
+    }
+    t->ssl = ssl;
+    (void)BIO_set_mem_eof_return(in, -1); /* empty is not the end */
+    (void)BIO_set_mem_eof_return(out, -1);
+    SSL_set_bio(ssl, in, out); /* takes both */
+    SSL_set_connect_state(ssl);
+    (void)SSL_set_app_data(ssl, t);
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, on_verify);
+    int rc = 0;
+    if (!set_host(t))
+        rc = qf_fail(err, QF_E_USAGE, "TLS: '%s' cannot stand in a certificate", host);
+    else
+        rc = qmp_tls_read(t, NULL, 0, err);
+    if (rc != 0)
+        qmp_tls_fini(t);
+    return rc;
+}
+
+void qmp_tls_fini(struct qmp_tls *t)
+{
+    SSL_free(t->ssl); /* and its BIOs */
+    t->ssl = NULL;
+    qf_buf_fini(&t->out);
+}
+
+int qmp_tls_feed(struct qmp_tls *t, const void *data, size_t len, struct qf_err *err)
+{
+    const char *at = data;
+    t->heard = t->heard || len > 0;
+    while (len > 0) {
+        const int part = len < INT_MAX ? (int)len : INT_MAX;
+        const int n = BIO_write(SSL_get_rbio(t->ssl), at, part);
+        if (n <= 0) {
+            t->failed = true;
+            ERR_clear_error();
+            return qf_fail(err, QF_E_NOMEM, "no memory for TLS");
+        }
+        at += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Fatal alerts of the peer, as OpenSSL numbers them: 1000 and the alert (RFC 8446, 6). */
+static bool is_alert(int reason)
+{
+    return reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256;
+}
+
+/* What OpenSSL says to bytes that are no records. */
+static bool is_no_tls(int reason)
+{
+    return reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
+           reason == SSL_R_HTTPS_PROXY_REQUEST || reason == SSL_R_PACKET_LENGTH_TOO_LONG;
+}
+
+static int fail_openssl(struct qmp_tls *t, struct qf_err *err)
+{
+    const unsigned long code = ERR_peek_last_error();
+    const int reason = ERR_GET_REASON(code);
+    char text[160];
+    if (t->verify != X509_V_OK && !t->up) {
+        ERR_clear_error();
+        return fail_trust(t, err);
+    }
+    (void)openssl_text(text, sizeof(text));
+    if (is_alert(reason)) {
+        const char *alert = SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
+        return qf_fail(err, QF_E_UNREACHABLE, "TLS: the monitor refused us: %s%s", alert,
+                       t->wanted_cert ? "; it asked for a certificate, and there is none "
+                                        "here (--tls-dir)"
+                                      : "");
+    }
+    if (!t->up && is_no_tls(reason))
+        return qf_fail(err, QF_E_PROTO,
+                       "the peer does not speak TLS (a plain monitor is "
+                       "tcp:HOST:PORT)");
+    if (!t->up && (reason == SSL_R_UNSUPPORTED_PROTOCOL))
+        return qf_fail(err, QF_E_PROTO, "TLS: the monitor's version is older than TLS 1.2");
+    return qf_fail(err, QF_E_PROTO, "TLS: %s%s", t->up ? "" : "handshake: ", text);
+}
+
+int qmp_tls_read(struct qmp_tls *t, char *text, size_t size, struct qf_err *err)
+{
+    SSL *const ssl = t->ssl;
+    if (t->failed)
+        return qf_fail(err, QF_E_PROTO, "TLS: the connection has failed before");
+    ERR_clear_error();
+    int n = 0;
+    if (!t->up) {
+        n = SSL_do_handshake(ssl);
+        t->up = n == 1;
+    }
+    if (t->up)
+        n = size > 0 ? SSL_read(ssl, text, size < INT_MAX ? (int)size : INT_MAX) : 0;
+    const int what = n > 0 || (t->up && size == 0) ? SSL_ERROR_NONE : SSL_get_error(ssl, n);
+    if (what == SSL_ERROR_NONE || what == SSL_ERROR_WANT_READ) {
+        const int rc = collect(t, err);
+        return rc != 0 ? rc : t->up && n > 0 && size > 0 ? n : 0;
+    }
+    struct qf_err spare;
+    (void)collect(t, &spare); /* the alert */
+    t->failed = true;
+    if (what == SSL_ERROR_ZERO_RETURN)
+        return qf_fail(err, QF_E_LOST, "the monitor ended the TLS connection");
+    return fail_openssl(t, err);
+}
+
+int qmp_tls_write(struct qmp_tls *t, const void *text, size_t len, struct qf_err *err)
+{
+    const char *at = text;
+    if (t->failed)
+        return qf_fail(err, QF_E_LOST, "TLS: the connection has failed before");
+    if (!t->up)
+        return qf_fail(err, QF_E_INTERNAL, "TLS: text before the handshake is done");
+    ERR_clear_error();
+    while (len > 0) {
+        /* the last byte by itself: see tls.h */
+        const size_t all = len > 1 ? len - 1 : len;
+        const int part = all < INT_MAX ? (int)all : INT_MAX;
+        const int n = SSL_write(t->ssl, at, part);
+        if (n <= 0) {
+            t->failed = true;
+            (void)fail_openssl(t, err);
+            return -(int)err->code;
+        }
+        at += n;
+        len -= (size_t)n;
+    }
+    return collect(t, err);
+}
+
+bool qmp_tls_is_up(const struct qmp_tls *t)
+{
+    return t->up;
+}
+
+const char *qmp_tls_how_far(const struct qmp_tls *t)
+{
+    if (!t->up)
+        return t->heard ? "in the TLS handshake"
+                        : "at the start of the TLS handshake; does it speak TLS?";
+    if (t->wanted_cert)
+        return "after the TLS handshake: it asked for a certificate, and there is none here "
+               "(--tls-dir)";
+    return "after the TLS handshake; does it accept our certificate?";
+}
