@@ -335,7 +335,7 @@ START_TEST(a_hand_on_what_never_converges)
         int status;
         enum record_mode mode;
     } hands[] = {
-        {"postcopy", 0, MODE_POSTCOPY},        {"pause", 0, MODE_PRECOPY},
+        {"postcopy", 0, MODE_POSTCOPY},        {"pause", 0, MODE_STOP_AND_COPY},
         {"downtime.max=60s", 0, MODE_PRECOPY}, {"timeout=1ms", 4, MODE_PRECOPY},
         {"cancel", 5, MODE_PRECOPY},
     };

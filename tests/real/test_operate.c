@@ -112,7 +112,7 @@ START_TEST(pause_finishes_it)
     world_pair(&f.w, NEVER_CONVERGES);
     struct move *m = begin(ARGS(SLOWLY));
     ask(0, "pause", NO_ARGS);
-    expect_completed(m, "precopy", "asked for by the operator: stop the guest");
+    expect_completed(m, "stop-and-copy", "asked for by the operator: stop the guest");
 }
 END_TEST
 
@@ -196,7 +196,7 @@ START_TEST(what_cannot_be_is_refused_with_the_reason)
                                  "while a migration runs"));
     expect_refused("cancel", ARGS("--uid", "another"), "another");
     ask(0, "pause", NO_ARGS);
-    expect_completed(m, "precopy", "stop the guest");
+    expect_completed(m, "stop-and-copy", "stop the guest");
     ck_assert(!move_has(m, "decision", "because", "downtime.max")); /* all or none */
 }
 END_TEST
@@ -246,7 +246,7 @@ START_TEST(status_tells_where_it_is)
     snprintf(uid, sizeof(uid), "%s", json_string_value(json_object_get(one, "uid")));
     json_decref(list);
     ask(0, "pause", ARGS("--uid", uid));
-    expect_completed(m, "precopy", "stop the guest");
+    expect_completed(m, "stop-and-copy", "stop the guest");
 }
 END_TEST
 
@@ -314,7 +314,7 @@ START_TEST(a_socket_in_use_is_not_taken_over)
                      2);
     ck_assert_ptr_nonnull(strstr(lab_proc_stderr(p), "in use"));
     ask(0, "pause", NO_ARGS);
-    expect_completed(m, "precopy", "stop the guest");
+    expect_completed(m, "stop-and-copy", "stop the guest");
 }
 END_TEST
 
@@ -408,7 +408,7 @@ START_TEST(the_qmp_library_of_qemu_drives_it)
     ck_assert_int_eq(rc, 0);
     ck_assert_ptr_nonnull(strstr(lab_proc_stdout(p), "MIGRATION_DECISION"));
     ck_assert_ptr_nonnull(strstr(lab_proc_stdout(p), "completed"));
-    expect_completed(m, "precopy", "stop the guest");
+    expect_completed(m, "stop-and-copy", "stop the guest");
 }
 END_TEST
 
