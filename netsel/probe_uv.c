@@ -257,7 +257,7 @@ static uint32_t next_look(const struct netsel_probe *p)
     return until > f->waited_ms ? until : 0;
 }
 
-static void close_all(struct netsel_probe *p);
+static void stop(struct netsel_probe *p);
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -277,7 +277,7 @@ static void advance(struct netsel_probe *p)
             probe_path(p, i);
     const uint32_t until = next_look(p);
     if (until == 0) {
-        close_all(p);
+        stop(p);
         p->on_done(p, &p->facts,
                    p->arg); /* the owner's reference keeps it until it closes */
         return;
@@ -292,14 +292,13 @@ static void on_timer_closed(uv_handle_t *handle)
     unref(handle->data);
 }
 
-static void close_all(struct netsel_probe *p)
+/* The timer stays until the owner closes the probe, so that on_closed comes from the loop. */
+static void stop(struct netsel_probe *p)
 {
-    if (p->closing)
-        return;
     p->closing = true;
     for (unsigned i = 0; i < NETSEL_PATHS_MAX; i++)
         close_attempt(p, i);
-    uv_close((uv_handle_t *)&p->timer, on_timer_closed);
+    (void)uv_timer_stop(&p->timer);
 }
 
 int netsel_probe_start(struct netsel_probe **out,
@@ -344,6 +343,7 @@ void netsel_probe_close(struct netsel_probe *p, void (*on_closed)(void *arg), vo
         return;
     p->on_closed = on_closed;
     p->closed_arg = arg;
-    close_all(p);
+    stop(p);
+    uv_close((uv_handle_t *)&p->timer, on_timer_closed);
     unref(p);
 }

@@ -270,9 +270,9 @@ static const struct trouble {
     {"ip -n $S route add 10.77.1.2 via 10.77.2.2", NULL, "10.77.1.2",
      "the way to 10.77.1.2 is not through it: it leaves from 10.77.2.1"},
     {"ip -n $S neigh replace 10.77.1.2 lladdr 02:00:00:00:00:77 nud permanent dev mig0",
-     NULL, "10.77.1.2", "10.77.1.2 has not answered on port 9 through mig0 within 25"},
+     NULL, "10.77.1.2", "10.77.1.2 has not answered on port 9 through mig0 within 2"},
     {"ip -n $D addr del 10.77.1.2/24 dev mig0", NULL, "10.77.1.2",
-     "10.77.1.2 has not answered on port 9 through mig0 within 25"},
+     "10.77.1.2 has not answered on port 9 through mig0 within 2"},
     {NULL,
      "{\"networks\": [{\"name\": \"one\", \"cidr\": \"10.77.4.0/24\"}, {\"name\": "
      "\"management\", \"cidr\": \"10.77.2.0/24\", \"role\": \"management\"}]}",
