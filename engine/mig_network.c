@@ -32,6 +32,17 @@ bool mig_knows_network(struct mig *m)
     return true;
 }
 
+/* Interfaces and routes were those of the host that qferry is on. */
+static bool is_source_here(const struct mig *m)
+{
+    static const char *const here[] = {"/", "unix:", "tcp:127.", "tcp:[::1]",
+                                       "tcp:localhost:"};
+    for (unsigned i = 0; i < sizeof(here) / sizeof(here[0]); i++)
+        if (strncmp(m->spec.source, here[i], strlen(here[i])) == 0)
+            return true;
+    return false;
+}
+
 void mig_use_network(struct mig *m, struct mig_todo *todo)
 {
     const bool has_networks = m->spec.networks.n > 0;
@@ -39,6 +50,9 @@ void mig_use_network(struct mig *m, struct mig_todo *todo)
     network_tell(&m->spec, &m->policy, has_networks ? &m->network : NULL, r);
     if (!has_networks)
         return;
+    if (!is_source_here(m))
+        mig_warn(todo, "the source's monitor is on another host: the networks were judged "
+                       "from this one");
     if (m->network.chosen < 0) {
         mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED, "%s", m->network.reason);
         return;

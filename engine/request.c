@@ -256,10 +256,11 @@ static int finish_networks(struct mig_spec *s,
         (void)parse_port(dst->port, strlen(dst->port), &w->monitor_port);
     for (unsigned i = 0; i < w->n; i++)
         if (netsel_probe_port(w, &w->network[i]) == 0)
-            return qf_fail(err, QF_E_USAGE,
-                           "network %s: its probe-port is one of --port or that of the "
-                           "monitor, which must not be probed",
-                           w->network[i].name);
+            return qf_fail(err, QF_E_USAGE, "network %s: %s", w->network[i].name,
+                           w->network[i].probe_port != 0
+                               ? "its probe-port is one of --port or that of the monitor, "
+                                 "which must not be probed"
+                               : "--port leaves no port below 1024 that may be probed");
     return 0;
 }
 

@@ -92,6 +92,16 @@ START_TEST(without_one_nothing_is_touched)
 }
 END_TEST
 
+START_TEST(a_source_elsewhere_is_warned_of)
+{
+    (void)strcpy(u.spec.source, _i == 0 ? "tcp:hv1:4444" : "tcp:127.0.0.1:4444");
+    move(NULL);
+    expect(0, "migration");
+    ck_assert_int_eq(strstr(sim_trace(&sim), "monitor is on another host") != NULL,
+                     _i == 0);
+}
+END_TEST
+
 START_TEST(a_dry_run_shows_it)
 {
     u.spec.dry_run = true;
@@ -183,6 +193,7 @@ int main(void)
     tcase_add_test(t, the_network_for_migrations_is_taken);
     tcase_add_test(t, management_is_fallen_back_to);
     tcase_add_test(t, without_one_nothing_is_touched);
+    tcase_add_loop_test(t, a_source_elsewhere_is_warned_of, 0, 2);
     tcase_add_test(t, a_dry_run_shows_it);
     tcase_add_test(t, what_never_comes_is_no_network);
     tcase_add_test(t, it_can_be_cancelled_while_it_is_waited_for);

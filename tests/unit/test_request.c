@@ -306,6 +306,11 @@ START_TEST(a_port_that_must_not_be_probed_is_refused)
     ck_assert_str_eq(f.err.text,
                      "network a: its probe-port is one of --port or that of the "
                      "monitor, which must not be probed");
+    option("port", "1-65535");
+    f.r.spec.networks.network[0].probe_port = 0;
+    ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text,
+                     "network a: --port leaves no port below 1024 that may be probed");
 }
 END_TEST
 
