@@ -5,6 +5,8 @@
 
 #include "engine/base/units.h"
 #include "engine/mig_priv.h"
+enum { STOP_MARK_PERCENT = 97 };
+
 /* ---- phases: name, handler, legal next phases, deadline ---- */
 
 #define TO(p) (1U << (unsigned)MIG_##p)
@@ -177,6 +179,28 @@ bool mig_is_written(const struct mig *m)
 {
     enum { SYNC_MS = 2000 };
     return !m->sync_asked || m->synced || mig_is_past(m, m->phase_ns, SYNC_MS);
+}
+
+void mig_stop_guest(struct mig *m, struct mig_todo *todo)
+{
+    const enum qapi_param mark = QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
+    struct mig_side *src = &m->side[MIG_SRC];
+    struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
+    m->guest_paused = true;
+    (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+    if (!(src->params_found.has & (1U << (unsigned)mark)))
+        return;
+    cmd.u.params.has = 1U << (unsigned)mark;
+    cmd.u.params.value[mark] = STOP_MARK_PERCENT;
+    src->params_changed |= cmd.u.params.has;
+    (void)mig_ask(m, todo, MIG_SRC, &cmd);
+}
+
+bool mig_is_stop_marked(const struct mig *m)
+{
+    const struct qapi_params *p = &m->side[MIG_SRC].params_found;
+    const enum qapi_param mark = QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
+    return (p->has & (1U << (unsigned)mark)) && p->value[mark] == STOP_MARK_PERCENT;
 }
 
 bool mig_src_stopped(const struct mig *m)

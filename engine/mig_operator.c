@@ -502,8 +502,7 @@ static void stop_guest(struct mig *m, struct mig_todo *todo)
                        "stop the guest, so that the move ends, however long it takes");
     decide(todo, POLICY_PAUSE, 0, what);
     policy_stopped(&m->policy_run, m->now_ns);
-    m->guest_paused = true;
-    (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+    mig_stop_guest(m, todo);
 }
 
 void mig_operate(struct mig *m, const struct mig_operator *op, struct mig_todo *todo)

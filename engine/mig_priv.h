@@ -129,6 +129,13 @@ void mig_sync(struct mig *m, struct mig_todo *todo);
  * cont for two seconds of a phase, not longer. */
 bool mig_is_written(const struct mig *m);
 
+/* Stop the guest on the source, to finish (or before memory moves), and leave a mark of it in QEMU,
+ * so that a qferry which takes the move up knows that the guest is to run in the end: a
+ * throttle-trigger-threshold that nobody else sets, and that means nothing while the guest is
+ * stopped. After the stop, not before: what is between both is one message. */
+void mig_stop_guest(struct mig *m, struct mig_todo *todo);
+bool mig_is_stop_marked(const struct mig *m);
+
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
 

@@ -146,8 +146,7 @@ static void carry_out(struct mig *m, const struct policy_decision *d, struct mig
             policy_refused(&m->policy_run, POLICY_POSTCOPY);
         break;
     case POLICY_PAUSE:
-        m->guest_paused = true;
-        (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+        mig_stop_guest(m, todo);
         break;
     case POLICY_ABORT:
         mig_fail(m, OUTCOME_ABORTED, QF_E_GAVE_UP, "%s", d->because);

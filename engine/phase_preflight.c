@@ -172,6 +172,8 @@ static bool is_course_of_ours(const struct mig *m)
     return false;
 }
 
+enum { TRIGGER_DEFAULT_PERCENT = 50 /* QEMU's own (migration/options.c) */ };
+
 static void take_up(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
@@ -184,6 +186,14 @@ static void take_up(struct mig *m, struct mig_todo *todo)
      * paused; after the switch a move is taken to be that of a running guest. */
     m->guest_ran = src->run == QAPI_RUN_RUNNING || src->run == QAPI_RUN_SUSPENDED ||
                    src->run == QAPI_RUN_FINISH_MIGRATE || src->run == QAPI_RUN_POSTMIGRATE;
+    if (src->run == QAPI_RUN_PAUSED && mig_is_stop_marked(m)) {
+        m->guest_ran = true; /* an earlier qferry stopped it, to finish */
+        m->guest_paused = true;
+        m->side[MIG_SRC].params_found.value[QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD] =
+            TRIGGER_DEFAULT_PERCENT;
+        m->side[MIG_SRC].params_changed |= 1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
+        policy_stopped(&m->policy_run, m->now_ns);
+    }
     struct owner_view v;
     mig_view(m, &v);
     /* It may have run there already, and have been stopped by another hand: so this source is not
@@ -204,7 +214,7 @@ static void take_up(struct mig *m, struct mig_todo *todo)
     if (src->migrate.status != QAPI_MIG_SETUP && src->migrate.status != QAPI_MIG_ACTIVE &&
         src->migrate.status != QAPI_MIG_PRE_SWITCHOVER)
         m->continued = true;
-    if (src->run == QAPI_RUN_PAUSED)
+    if (src->run == QAPI_RUN_PAUSED && !m->guest_ran)
         mig_warn(
             todo,
             "the guest is stopped on the source: whether by an earlier qferry, to finish "

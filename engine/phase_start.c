@@ -30,9 +30,8 @@ static void ask_policy(struct mig *m, struct mig_todo *todo)
         return;
     }
     mig_record(todo, RECORD_DECISION)->u.decision = d;
-    m->guest_paused = true;
     m->paused_at_start = true;
-    (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+    mig_stop_guest(m, todo);
 }
 
 void phase_start(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)

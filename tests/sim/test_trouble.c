@@ -130,6 +130,32 @@ START_TEST(the_operator_has_a_hand_on_it)
 }
 END_TEST
 
+/* A guest that qferry stopped to finish runs in the end, also when that qferry is killed. */
+START_TEST(a_stop_of_ours_is_known_to_the_next_qferry)
+{
+    struct sim_setup u = sim_busy();
+    u.policy = _i == 1 ? "stop-and-copy" : "post-copy";
+    u.set[0] = "stop.max=0";
+    u.n_doings = 2;
+    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_OPERATOR,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = 500 * MODEL_MS,
+                                    .operator_says = "pause"};
+    u.doing[1] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_RESTART,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = 600 * MODEL_MS};
+    if (_i == 1)
+        u.doing[0] = u.doing[--u.n_doings];
+    sim_run(&f.sim, &u);
+    ck_assert_str_eq(sim_complaint(&f.sim), "");
+    ck_assert_int_eq(qf_code_status(f.sim.result.code), 0);
+    ck_assert_uint_eq(f.sim.n_sessions, 2);
+    ck_assert(model_truth(f.sim.model)->running[MODEL_DST]);
+}
+END_TEST
+
 /* Nothing had to be set at the start: QEMU has what the policy wants. */
 START_TEST(what_is_changed_later_alone_is_put_back_too)
 {
@@ -418,6 +444,7 @@ static Suite *suite(void)
     tcase_add_test(t, cancel_in_each_phase);
     tcase_add_test(t, engine_restarted_in_each_phase);
     tcase_add_loop_test(t, the_operator_has_a_hand_on_it, 0, 8);
+    tcase_add_loop_test(t, a_stop_of_ours_is_known_to_the_next_qferry, 0, 2);
     tcase_add_loop_test(t, what_is_changed_later_alone_is_put_back_too, 0, 2);
     tcase_add_loop_test(t, fault_in_each_phase, 0, N_FAULTS);
     tcase_add_test(t, cont_refused_by_the_destination);
