@@ -159,8 +159,8 @@ struct mig {
     bool started;         /* `migrate` was sent: from here on rollback, not just failing */
     bool incoming_asked;  /* migrate-incoming was sent: this destination cannot be reused */
     bool caps_again; /* the destination cannot do post-copy: its capabilities once more */
-    bool incoming_plain;    /* QEMU knows no exit-on-error */
-    bool throttling;        /* the throttle was let loose */
+    bool incoming_plain;     /* QEMU knows no exit-on-error */
+    bool throttling;         /* the throttle was let loose */
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
     bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */
@@ -184,20 +184,21 @@ struct mig {
     uint64_t downtime_limit_ms;
     uint64_t bandwidth_limit; /* max-bandwidth in force; POLICY_UNKNOWN: not known */
     uint32_t operator_fields; /* bits of the policy's fields that an operator has set */
-    int64_t migrate_ns;  /* `migrate` was sent */
-    int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
+    int64_t migrate_ns;       /* `migrate` was sent */
+    int64_t src_stop_ns;      /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
     uint64_t moved_bytes; /* POSTCOPY: when the counter rose last, and to what */
     int64_t moved_ns;
-    bool sample_again;            /* a pass event came while a sample was under way */
-    struct policy_point measured[MIG_MEASURES]; /* MEASURE: what the guest dirties in how long */
+    bool sample_again; /* a pass event came while a sample was under way */
+    /* MEASURE: what the guest dirties in how long */
+    struct policy_point measured[MIG_MEASURES];
     unsigned n_measured;
     struct policy_forecast forecast; /* kept for its outcome ... */
     uint64_t forecast_pass;          /* ... made after so many complete passes; 0 = none */
-    int64_t sample_ns;            /* when the last sample was asked for */
-    int64_t reopen_ns[MIG_SIDES]; /* RECONCILE: next attempt */
-    unsigned stage;               /* within ROLLBACK and FINISH */
-    int64_t stage_ns;             /* when the stage was entered */
+    int64_t sample_ns;               /* when the last sample was asked for */
+    int64_t reopen_ns[MIG_SIDES];    /* RECONCILE: next attempt */
+    unsigned stage;                  /* within ROLLBACK and FINISH */
+    int64_t stage_ns;                /* when the stage was entered */
 
     /* The end of it: the first reason given stays. */
     bool has_reason;

@@ -17,11 +17,11 @@ enum mig_event_kind {
     MIG_EV_BEGIN, /* once, first */
     MIG_EV_UP,    /* a link was opened and negotiated */
     MIG_EV_DOWN, /* a link was lost, or could not be opened. Never forged from anything else */
-    MIG_EV_REPLY,  /* to the command `id` */
-    MIG_EV_QMP,    /* an event of QEMU's: a hint, not a fact */
-    MIG_EV_TIMER,  /* the time asked for in todo.wake_ns has come */
-    MIG_EV_CANCEL, /* the user wants it stopped */
-    MIG_EV_SYNCED, /* the journal is on the disk, or could not be put there (failed) */
+    MIG_EV_REPLY,    /* to the command `id` */
+    MIG_EV_QMP,      /* an event of QEMU's: a hint, not a fact */
+    MIG_EV_TIMER,    /* the time asked for in todo.wake_ns has come */
+    MIG_EV_CANCEL,   /* the user wants it stopped */
+    MIG_EV_SYNCED,   /* the journal is on the disk, or could not be put there (failed) */
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
     MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
 
@@ -44,20 +44,20 @@ enum mig_operator_kind {
 };
 
 /* The fields of a policy that can be changed while the move runs, by their names. */
-#define MIG_FIELDS(X)                             \
-    X(BANDWIDTH, "bandwidth")                     \
-    X(POSTCOPY_BANDWIDTH, "postcopy.bandwidth")   \
-    X(DOWNTIME_MAX, "downtime.max")               \
-    X(TIMEOUT, "timeout")                         \
-    X(TIMEOUT_PER_GIB, "timeout-per-gib")         \
-    X(PROGRESS_TIMEOUT, "progress-timeout")       \
-    X(ON_TIMEOUT, "on-timeout")                   \
-    X(FINISH_WITHIN, "finish-within")             \
-    X(SLOWDOWN_MAX, "slowdown-max")               \
-    X(THROTTLE_ALLOWED, "throttle.allowed")       \
-    X(THROTTLE_MAX, "throttle.max")               \
-    X(POSTCOPY_ALLOWED, "postcopy.allowed")       \
-    X(STOP_ALLOWED, "stop.allowed")               \
+#define MIG_FIELDS(X)                           \
+    X(BANDWIDTH, "bandwidth")                   \
+    X(POSTCOPY_BANDWIDTH, "postcopy.bandwidth") \
+    X(DOWNTIME_MAX, "downtime.max")             \
+    X(TIMEOUT, "timeout")                       \
+    X(TIMEOUT_PER_GIB, "timeout-per-gib")       \
+    X(PROGRESS_TIMEOUT, "progress-timeout")     \
+    X(ON_TIMEOUT, "on-timeout")                 \
+    X(FINISH_WITHIN, "finish-within")           \
+    X(SLOWDOWN_MAX, "slowdown-max")             \
+    X(THROTTLE_ALLOWED, "throttle.allowed")     \
+    X(THROTTLE_MAX, "throttle.max")             \
+    X(POSTCOPY_ALLOWED, "postcopy.allowed")     \
+    X(STOP_ALLOWED, "stop.allowed")             \
     X(STOP_MAX, "stop.max")
 
 enum mig_field {

@@ -7,8 +7,9 @@
 
 /* The handlers. Each is called with MIG_EV_ENTER first. */
 typedef void mig_handler(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
-mig_handler phase_connect, phase_preflight, phase_measure, phase_configure, phase_start, phase_precopy,
-    phase_switchover, phase_postcopy, phase_finish, phase_rollback, phase_reconcile;
+mig_handler phase_connect, phase_preflight, phase_measure, phase_configure, phase_start,
+    phase_precopy, phase_switchover, phase_postcopy, phase_finish, phase_rollback,
+    phase_reconcile;
 
 /* ---- commands in flight (mig_ask.c) ---- */
 

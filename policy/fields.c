@@ -46,8 +46,8 @@ const struct field fields[] = {
 const size_t fields_count = sizeof(fields) / sizeof(fields[0]);
 _Static_assert(sizeof(fields) / sizeof(fields[0]) <= FIELDS_MAX, "a bit for each field");
 
-static const char *const others[] = {"steps", "selectors", "downtime", "throttle",
-                                     "postcopy", "stop", "size", "schedule"};
+static const char *const others[] = {"steps",    "selectors", "downtime", "throttle",
+                                     "postcopy", "stop",      "size",     "schedule"};
 enum { N_OTHERS = sizeof(others) / sizeof(others[0]) };
 
 static const char *const on_timeout_names[] = {"abort", "postcopy", "stop",

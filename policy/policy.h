@@ -187,7 +187,7 @@ struct policy_decision {
     int64_t wake_ns;
     char because[POLICY_TEXT_MAX]; /* one sentence with the numbers; also for WAIT */
     const char
-        *rule;     /* "step 3" (from 1), "timeout", "timeout-per-gib", "progress-timeout",
+        *rule;       /* "step 3" (from 1), "timeout", "timeout-per-gib", "progress-timeout",
                          "stop.max", "none" */
     bool is_notable; /* a WAIT that people should read */
     bool new_pass;   /* the sample showed a new pass (policy_trend_feed) */

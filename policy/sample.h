@@ -32,8 +32,8 @@ struct policy_sample {
     uint64_t downtime_limit_ms;    /* in force on the source */
     /* max-bandwidth in force; 0 = unlimited, POLICY_UNKNOWN = not known */
     uint64_t bandwidth_limit_bytes_per_s;
-    bool bandwidth_is_fixed; /* somebody asked for that rate: no goal may change it */
-    uint32_t throttle_percent;     /* what the guest's CPUs lose now */
+    bool bandwidth_is_fixed;   /* somebody asked for that rate: no goal may change it */
+    uint32_t throttle_percent; /* what the guest's CPUs lose now */
 };
 
 #endif

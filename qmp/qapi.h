@@ -257,7 +257,7 @@ struct qapi_reply {
             char path[QAPI_NAME_MAX]; /* QOM path of the first */
         } cpus;
         struct qapi_pci pci;
-        struct {             /* QUERY_DIRTY_RATE */
+        struct { /* QUERY_DIRTY_RATE */
             bool measured;
             uint64_t bytes_per_s; /* different pages, by the whole of the time */
         } dirty;

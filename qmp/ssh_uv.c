@@ -309,7 +309,8 @@ void qmp_ssh_again(struct qmp_ssh *s)
 void qmp_ssh_connected(struct qmp_ssh *s)
 {
     s->connected = true;
-    memset(s->line, 0, sizeof(s->line)); /* what it said so far, a banner say, was no error */
+    memset(s->line, 0,
+           sizeof(s->line)); /* what it said so far, a banner say, was no error */
     drop_folder(s);
 }
 

@@ -46,8 +46,8 @@ struct rig_move {
     /* What came of it. */
     bool ended;
     struct record_result result;
-    struct model_truth truth; /* at the end */
-    size_t said[MODEL_SIDES]; /* bytes */
+    struct model_truth truth;  /* at the end */
+    size_t said[MODEL_SIDES];  /* bytes */
     unsigned operator_refused; /* ... and why, the last time: */
     struct qf_err refusal;
     unsigned commands, records, journal_errors;

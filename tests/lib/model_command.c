@@ -290,9 +290,9 @@ static void query_dirty_rate(struct model *m, struct one *s, json_t *args, struc
         qf_mul_sat(m->setup.rate[0].pages_per_s * s->calc_seconds, PAGE_BYTES);
     const uint64_t most = m->setup.working_set_bytes;
     a->ret = json_pack("{s:s, s:i, s:I, s:I, s:s}", "status",
-                       measured ? "measured" : "measuring", "sample-pages", 4096, "start-time",
-                       (json_int_t)0, "calc-time", (json_int_t)s->calc_seconds, "mode",
-                       "page-sampling");
+                       measured ? "measured" : "measuring", "sample-pages", 4096,
+                       "start-time", (json_int_t)0, "calc-time",
+                       (json_int_t)s->calc_seconds, "mode", "page-sampling");
     if (measured)
         put(a->ret, "dirty-rate",
             (written < most ? written : most) / s->calc_seconds / QF_MIB);

@@ -76,7 +76,7 @@ struct one {
     uint64_t caps;
     struct qapi_params params;
     char error[MODEL_TEXT_MAX];
-    bool yank; /* the migration's instance is registered */
+    bool yank;             /* the migration's instance is registered */
     int64_t calc_until_ns; /* calc-dirty-rate: measuring until then; 0 = never asked */
     uint64_t calc_seconds;
     bool exiting;

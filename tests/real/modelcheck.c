@@ -31,7 +31,7 @@ enum {
  * guests, so the comparison shows that one model serves them all, not that it foresees others. */
 #define LAB_LINK \
     "{\"rate\": \"320Mbit\", \"latency\": \"100us\", \"buffer\": \"2MiB\", \"noise\": 0}"
-#define LAB_QEMU                                                                     \
+#define LAB_QEMU                                                                    \
     "{\"setup\": \"5ms\", \"switchover\": \"10ms\", \"postcopy-switch\": \"8ms\", " \
     "\"resume\": \"2ms\"}"
 

@@ -350,11 +350,19 @@ END_TEST
 /* ---- policies ---- */
 
 /* but for libvirt, of which `check` warns */
-static const char *const presets[] = {
-    "minimal-downtime", "post-copy",      "suspend-if-needed",      "very-large-vm",
-    "stop-and-copy",    "legacy",         "kubevirt",               "vdsm-minimal-downtime",
-    "vdsm-post-copy",   "proxmox",        "vdsm-suspend-if-needed", "vdsm-very-large-vm",
-    "nova"};
+static const char *const presets[] = {"minimal-downtime",
+                                      "post-copy",
+                                      "suspend-if-needed",
+                                      "very-large-vm",
+                                      "stop-and-copy",
+                                      "legacy",
+                                      "kubevirt",
+                                      "vdsm-minimal-downtime",
+                                      "vdsm-post-copy",
+                                      "proxmox",
+                                      "vdsm-suspend-if-needed",
+                                      "vdsm-very-large-vm",
+                                      "nova"};
 enum { N_PRESETS = sizeof(presets) / sizeof(presets[0]) };
 
 START_TEST(the_policies_are_listed)

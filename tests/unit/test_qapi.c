@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qmp/client.h"
 #include "engine/base/units.h"
+#include "qmp/client.h"
 #include "qmp/qapi_json.h"
 
 static struct fixture {
@@ -365,10 +365,10 @@ END_TEST
 
 START_TEST(dirty_rate_only_once_it_is_measured)
 {
-    const struct qapi_reply *r = reply(
-        QAPI_QUERY_DIRTY_RATE,
-        "{'return':{'status':'measuring','sample-pages':4096,'mode':'page-sampling',"
-        "'start-time':1,'calc-time':1}}");
+    const struct qapi_reply *r =
+        reply(QAPI_QUERY_DIRTY_RATE,
+              "{'return':{'status':'measuring','sample-pages':4096,'mode':'page-sampling',"
+              "'start-time':1,'calc-time':1}}");
     ck_assert(!r->u.dirty.measured);
     r = reply(QAPI_QUERY_DIRTY_RATE,
               "{'return':{'status':'measured','sample-pages':4096,'dirty-rate':65,"
