@@ -192,7 +192,7 @@ START_TEST(suspend_if_needed_stops_the_guest)
     world_pair(&f.w, NEVER_CONVERGES);
     struct move *m = move_run(&f.w, ARGS("-p", "suspend-if-needed", SLOWLY));
     ck_assert(move_has(m, "decision", "action", "pause"));
-    expect_moved(m, "precopy");
+    expect_moved(m, "stop-and-copy");
 }
 END_TEST
 
@@ -216,7 +216,7 @@ START_TEST(the_time_limit_ends_it)
     struct move *m =
         move_run(&f.w, ARGS("--timeout", "2s", "--set", "stop.allowed=true", "--set",
                             "on-timeout=stop", "--set", "stop.max=20s", SLOWLY));
-    expect_moved(m, "precopy");
+    expect_moved(m, "stop-and-copy");
 }
 END_TEST
 

@@ -56,6 +56,8 @@ static void teardown(void)
 
 /* ---- writing a journal ---- */
 
+static void line(int64_t t_ns, const char *type, const char *fmt, ...) QF_PRINTF(3, 4);
+
 static void line(int64_t t_ns, const char *type, const char *fmt, ...)
 {
     va_list ap;
