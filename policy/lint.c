@@ -56,6 +56,17 @@ static void lint_times(struct lint *l)
             qf_format_ms(p->downtime_max_ms, b, WORD));
 }
 
+/* QEMU's capabilities: 7.2 takes both and its destination aborts after the switch, 10.0 refuses
+ * the pair, from 10.1 on it works (qapi/migration.json; verified 7.2, 10.0, 11.1). */
+static void lint_channels(struct lint *l)
+{
+    if (l->p->channels > 0 && l->p->postcopy_allowed)
+        say(l, "channels",
+            "%u, but postcopy.allowed is true: QEMU before 10.1 cannot do both; set one of "
+            "them to 0 or false",
+            l->p->channels);
+}
+
 static void lint_pacing(struct lint *l)
 {
     const struct policy *p = l->p;
@@ -243,6 +254,7 @@ size_t policy_check_warnings(const char *origin,
         return 0;
     lint_times(&l);
     lint_pacing(&l);
+    lint_channels(&l);
     for (uint32_t i = 0; i < p.n_steps; i++)
         lint_step(&l, i);
     return l.n;

@@ -565,6 +565,9 @@ static const struct {
      "my.json:1: schedule.every: has no effect: pacing is forecast\n"
      "my.json:2: schedule.in-order: has no effect: pacing is forecast\n"
      "my.json:2: schedule.near-end: has no effect: it is not below schedule.every\n"},
+    {"{\"postcopy\": {\"allowed\": true},\n\"channels\": 4}",
+     "my.json:2: channels: 4, but postcopy.allowed is true: QEMU before 10.1 cannot do both; "
+     "set one of them to 0 or false\n"},
     {"{\"timeout\": \"soon\"}", ""}, /* a fault is no warning */
 };
 enum { N_DOUBTS = sizeof(doubts) / sizeof(doubts[0]) };
