@@ -107,6 +107,8 @@ static int read_sample(struct reader *r, const json_t *line, struct qf_err *err)
             .downtime_limit_ms = number(line, "downtime_limit_ms", r->downtime_limit_ms),
             .bandwidth_limit_bytes_per_s = number(line, "bandwidth_limit", POLICY_UNKNOWN),
             .throttle_percent = (uint32_t)number(line, "throttle", 0),
+            .measures = number(line, "measures", 0),
+            .measured_bytes_per_s = number(line, "measured_dirty_rate", 0),
         }};
     return 0;
 }

@@ -275,6 +275,10 @@ static void put_sample(json_t *o, const struct policy_sample *s)
     put_u64(o, "bandwidth", s->bandwidth_bytes_per_s);
     put_u64(o, "expected_downtime_ms", s->expected_downtime_ms);
     journal_put(o, "throttle", json_integer(s->throttle_percent));
+    if (s->measures > 0) {
+        put_u64(o, "measures", s->measures);
+        put_u64(o, "measured_dirty_rate", s->measured_bytes_per_s);
+    }
     journal_put_text(o, "mode",
                      s->postcopy        ? "postcopy"
                      : s->guest_stopped ? "stop-and-copy"

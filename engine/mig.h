@@ -190,6 +190,14 @@ struct mig {
     uint64_t moved_bytes; /* POSTCOPY: when the counter rose last, and to what */
     int64_t moved_ns;
     bool sample_again; /* a pass event came while a sample was under way */
+    /* PRECOPY: what the guest dirties in a second, measured beside the passes (mig_rhythm.c) */
+    struct mig_rhythm {
+        bool measuring;
+        unsigned refusals;
+        int64_t due_ns;    /* the next question is not due before */
+        uint64_t measures; /* so many were made */
+        uint64_t bytes_per_s;
+    } rhythm;
     /* MEASURE: what the guest dirties in how long */
     struct policy_point measured[MIG_MEASURES];
     unsigned n_measured;

@@ -140,6 +140,9 @@ bool mig_is_stop_marked(const struct mig *m);
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
 
+/* PRECOPY: measure what the guest dirties, beside the passes (mig_rhythm.c). For every event. */
+void mig_rhythm_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
 /* Are both sides the same machine, by everything that the checks compare? */
 bool preflight_is_same_machine(const struct mig *m);
 

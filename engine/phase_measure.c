@@ -35,7 +35,8 @@ static void no_forecast(struct mig *m, struct mig_todo *todo, const char *why)
 static void measure_next(struct mig *m, struct mig_todo *todo)
 {
     struct qapi_cmd cmd = {.command = QAPI_CALC_DIRTY_RATE};
-    cmd.u.calc_seconds = interval_s[m->n_measured];
+    cmd.u.calc.seconds = interval_s[m->n_measured];
+    cmd.u.calc.pages_per_gib = QAPI_SAMPLE_PAGES_MAX;
     m->stage_ns = m->now_ns;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
 }

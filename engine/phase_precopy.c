@@ -69,6 +69,8 @@ static void fill_sample(const struct mig *m, struct policy_sample *s)
         .bandwidth_is_fixed = m->spec.bandwidth_bytes_per_s != SPEC_BANDWIDTH_HYPERVISOR ||
                               m->policy.bandwidth_bytes_per_s != 0,
         .throttle_percent = q->throttle_percent,
+        .measures = m->rhythm.measures,
+        .measured_bytes_per_s = m->rhythm.bytes_per_s,
     };
 }
 
@@ -309,6 +311,8 @@ static void hear_refusal(struct mig *m, const struct mig_event *ev, struct mig_t
     if (ev->kind != MIG_EV_REPLY || ev->side != MIG_SRC || !ev->u.reply.refused)
         return;
     const struct qapi_reply *r = &ev->u.reply;
+    if (r->command == QAPI_CALC_DIRTY_RATE || r->command == QAPI_QUERY_DIRTY_RATE)
+        return; /* a help, no more */
     mig_warn(todo, "source: %s: %s", qapi_command_name(r->command), r->error_desc);
     if (r->command == QAPI_MIGRATE_START_POSTCOPY) {
         m->postcopy_asked = false;
@@ -336,6 +340,7 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         mig_go(m, MIG_RECONCILE);
         return;
     }
+    mig_rhythm_step(m, ev, todo);
     hear_refusal(m, ev, todo);
     follow_guest(m, ev, todo);
     if (follow_status(m) || follow_cancel(m))

@@ -532,6 +532,16 @@ static uint64_t whole(double x)
     return x > 0 ? (uint64_t)(x + 0.5) : 0;
 }
 
+uint64_t policy_model_measure(const struct policy_model *m)
+{
+    const double guest_ns = 1e9 * policy_model_speed(m);
+    double bytes = 0;
+    for (uint32_t i = 0; i < m->spec->guest.n_sets; i++)
+        bytes +=
+            (double)m->spec->guest.sets[i].bytes * policy_model_coverage(m, i, guest_ns);
+    return whole(bytes);
+}
+
 void policy_model_sample(const struct policy_model *m,
                          int64_t t0_ns,
                          struct policy_sample *s)

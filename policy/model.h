@@ -195,6 +195,10 @@ struct policy_model {
     double throttle_percent_ns;
 };
 
+/* Distinct bytes that the guest, as it behaves now, dirties in a second: what QEMU's calc-dirty-rate
+ * would measure, without its error. */
+uint64_t policy_model_measure(const struct policy_model *m);
+
 /* Begin: `migrate` was accepted at this moment. spec is lent for the model's life. */
 void policy_model_init(struct policy_model *m,
                        const struct policy_model_spec *spec,

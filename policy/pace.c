@@ -7,6 +7,7 @@
  *   ... below a limit that the policy allows              raise the limit to just above that
  *   the bounds do not agree, and passes still shrink      wait for one more pass, and say so
  *   the guest has just changed what it does               wait for a low point, for a while
+ *   ... or was seen to rest for seconds                   wait for its next rest, for a cycle
  *   certain that it does not converge:
  *      a throttle within bounds brings it down            throttle, by as much as is needed,
  *                                                         unless a stop takes less of the guest's time
@@ -64,6 +65,8 @@ enum {
     PATIENCE_PASSES = 5,
     PATIENCE_MS = 60000,
     LOW_POINT_PERMILLE = 1250,
+    /* For rests so long, or for two of its cycles if that is longer. */
+    REST_MS = 90000,
     GOAL_PERMILLE = 950,
     /* So long a bandwidth is measured before a goal is judged by it. */
     GOAL_SEEN_MS = 1000,
@@ -321,6 +324,27 @@ static bool is_worth_patience(const struct view *v)
            since_ns < PATIENCE_MS * QF_NS_PER_MS;
 }
 
+/* It was seen to rest (rhythm.h): nothing costly is done while it is busy and will rest again, nor
+ * in a rest by what a pass from before the rest has left. What the first whole pass of a rest leaves
+ * is as low as it gets. */
+static bool is_rest_worth_waiting(const struct view *v)
+{
+    const struct policy_rhythm *h = &v->run->rhythm;
+    int64_t *from_ns = &v->run->pace.rest_from_ns;
+    if (h->rests == 0 && !h->quiet)
+        return false;
+    if (*from_ns == 0)
+        *from_ns = v->s->t_ns;
+    const int64_t two_ns = 2 * h->period_ns;
+    const int64_t most_ns =
+        two_ns > REST_MS * QF_NS_PER_MS ? two_ns : REST_MS * QF_NS_PER_MS;
+    if (v->s->t_ns - *from_ns >= most_ns)
+        return false;
+    if (h->quiet)
+        return policy_trend_boundary(&v->run->trend, 1)->t_ns < h->quiet_from_ns;
+    return v->s->t_ns < policy_rhythm_until_ns(h);
+}
+
 static bool may_stop(const struct view *v)
 {
     return v->p->stop_allowed && !v->run->pause_refused && !v->s->guest_stopped;
@@ -445,6 +469,10 @@ static bool at_boundary(const struct view *v)
     if (is_worth_patience(v))
         return wait_for(v, "the guest or the link has changed, waiting for a low point");
     v->run->pace.patience_from = 0;
+    if (is_rest_worth_waiting(v))
+        return wait_for(v, v->run->rhythm.quiet
+                               ? "the guest has begun to rest, one more pass"
+                               : "the guest rests now and then, waiting for its next rest");
     if (limit >= most && is_close(v))
         return wait_for(v, "it is close");
     return limit < most && is_close(v) ? set_close(v) : do_something(v);

@@ -27,6 +27,8 @@ struct pace_run {
     uint32_t close_passes;
     /* complete passes when the wait for a low point began; 0 = none */
     uint64_t patience_from;
+    /* when the wait for the guest's next rest began; 0 = never */
+    int64_t rest_from_ns;
 };
 
 #endif

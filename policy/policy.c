@@ -10,6 +10,7 @@ void policy_run_init(struct policy_run *run)
     *run = (struct policy_run){.steps_done = 0};
     policy_trend_init(&run->trend);
     policy_curve_init(&run->curve);
+    policy_rhythm_init(&run->rhythm);
 }
 
 void policy_refused(struct policy_run *run, enum policy_action action)
@@ -258,6 +259,7 @@ void policy_decide(const struct policy *p,
         .action = POLICY_WAIT, .rule = "none", .wake_ns = INT64_MAX};
     out->new_pass = policy_trend_feed(&run->trend, s);
     policy_curve_feed(&run->curve, &run->trend, out->new_pass);
+    policy_rhythm_feed(&run->rhythm, s);
     watch_stop(run, s);
     const bool over = s->postcopy;
     const bool looks = !over && schedule_looks(&v);

@@ -16,6 +16,7 @@
 
 #include "policy/forecast.h"
 #include "policy/pace.h"
+#include "policy/rhythm.h"
 #include "policy/sample.h"
 #include "policy/trend.h"
 
@@ -172,7 +173,8 @@ struct policy_run {
     bool postcopy_refused;     /* QEMU would not: such steps are passed over from now on */
     bool pause_refused;        /* likewise */
     struct policy_curve curve; /* how much the guest dirties in how long (forecast.h) */
-    struct pace_run pace;      /* pacing forecast: what was decided so far (pace.h) */
+    struct policy_rhythm rhythm; /* whether it pauses (rhythm.h) */
+    struct pace_run pace;        /* pacing forecast: what was decided so far (pace.h) */
 };
 
 /* What to do. because lives in the decision itself; rule points into static text. */

@@ -34,6 +34,10 @@ struct policy_sample {
     uint64_t bandwidth_limit_bytes_per_s;
     bool bandwidth_is_fixed;   /* somebody asked for that rate: no goal may change it */
     uint32_t throttle_percent; /* what the guest's CPUs lose now */
+    /* what QEMU measured beside the passes: so often until now, and the newest, distinct bytes in
+     * a second. 0 measures: nothing */
+    uint64_t measures;
+    uint64_t measured_bytes_per_s;
 };
 
 #endif

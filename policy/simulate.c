@@ -11,6 +11,7 @@ enum {
     SAMPLE_MIN_MS = 50,
     SAMPLE_MAX_MS = 1000,
     SAMPLE_FIRST_MS = 100, /* until a bandwidth is known */
+    MEASURE_MS = 3000,     /* a second, until it is heard, and the gap */
     FORECAST_WALKS = 2
 };
 
@@ -169,6 +170,19 @@ static uint64_t next_sample_ms(const struct policy_trend *t)
     return ms < SAMPLE_MIN_MS ? SAMPLE_MIN_MS : ms > SAMPLE_MAX_MS ? SAMPLE_MAX_MS : ms;
 }
 
+/* As engine/mig_rhythm.c does. */
+static void measure(struct simulate *sim, struct policy_sample *s)
+{
+    if (sim->policy->pacing == POLICY_PACING_FORECAST &&
+        s->elapsed_ns - sim->measured_ns >= MEASURE_MS * QF_NS_PER_MS) {
+        sim->measures++;
+        sim->measured_ns = s->elapsed_ns;
+        sim->measured_bytes_per_s = policy_model_measure(&sim->model);
+    }
+    s->measures = sim->measures;
+    s->measured_bytes_per_s = sim->measured_bytes_per_s;
+}
+
 /* Ask the policy; returns when to ask again, since `migrate`. */
 static int64_t sample(struct simulate *sim)
 {
@@ -176,6 +190,7 @@ static int64_t sample(struct simulate *sim)
     struct policy_decision d;
     const int64_t now_ns = sim->model.now_ns;
     policy_model_sample(&sim->model, sim->t0_ns, &s);
+    measure(sim, &s);
     policy_decide(sim->policy, &sim->run, &s, &d);
     tell(sim, &s, &d);
     simulate_carry_out(sim, &s, &d);

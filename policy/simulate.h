@@ -84,7 +84,10 @@ struct simulate {
     struct policy_run run;
     struct policy_model model;
     int64_t t0_ns;
-    bool stopped_first; /* the policy stopped the guest before memory moved */
+    uint64_t measures;   /* of what the guest dirties, beside the passes: so many, */
+    int64_t measured_ns; /* the newest then, since `migrate`, */
+    uint64_t measured_bytes_per_s; /* and what it was */
+    bool stopped_first;            /* the policy stopped the guest before memory moved */
     bool aborted;
     struct simulate_result result;
 };

@@ -16,9 +16,12 @@
 
 enum {
     QAPI_TEXT_MAX = 256, /* error texts and reasons; longer ones are cut */
-    QAPI_NAME_MAX = 96,  /* machine types, CPU types, versions */
-    QAPI_URI_MAX = 288,  /* an address of 255 characters, tcp:[]: and a range of ports */
-    QAPI_PCI_MAX = 64    /* devices that are compared one by one; more are counted only */
+    /* calc-dirty-rate: sample-pages, per GiB (the greatest that QEMU takes is no less:
+     * migration/dirtyrate.h) */
+    QAPI_SAMPLE_PAGES_MAX = 4096,
+    QAPI_NAME_MAX = 96, /* machine types, CPU types, versions */
+    QAPI_URI_MAX = 288, /* an address of 255 characters, tcp:[]: and a range of ports */
+    QAPI_PCI_MAX = 64   /* devices that are compared one by one; more are counted only */
 };
 
 #define QAPI_UNKNOWN_U64 UINT64_MAX
@@ -198,7 +201,10 @@ struct qapi_cmd {
         char path[QAPI_NAME_MAX]; /* QUERY_CPU_TYPE: QOM path */
         /* CALC_DIRTY_RATE: for so long. By sampling pages: the other modes crash 7.2 under TCG
          * (fact sheet 0, rule 9) */
-        uint32_t calc_seconds;
+        struct {
+            uint32_t seconds;
+            uint32_t pages_per_gib; /* 128 to QAPI_SAMPLE_PAGES_MAX */
+        } calc;
     } u;
 };
 

@@ -1,9 +1,5 @@
 #include "qmp/qapi_json.h"
 
-enum {
-    SAMPLE_PAGES = 4096 /* per GiB: the most that QEMU takes (migration/dirtyrate.h) */
-};
-
 static json_t *encode_caps(const struct qapi_cmd *cmd)
 {
     json_t *list = json_array();
@@ -54,8 +50,8 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
         a = json_pack("{s:s, s:s}", "path", "/machine", "property", "type");
         break;
     case QAPI_CALC_DIRTY_RATE:
-        a = json_pack("{s:I, s:i}", "calc-time", (json_int_t)cmd->u.calc_seconds,
-                      "sample-pages", SAMPLE_PAGES);
+        a = json_pack("{s:I, s:I}", "calc-time", (json_int_t)cmd->u.calc.seconds,
+                      "sample-pages", (json_int_t)cmd->u.calc.pages_per_gib);
         break;
     case QAPI_QUERY_CPU_TYPE:
         a = json_pack("{s:s, s:s}", "path", cmd->u.path, "property", "type");

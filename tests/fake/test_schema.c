@@ -179,7 +179,8 @@ START_TEST(every_command_is_valid)
         (void)snprintf(cmd.u.path, sizeof(cmd.u.path), "/machine/unattached/device[0]");
         break;
     case QAPI_CALC_DIRTY_RATE:
-        cmd.u.calc_seconds = 1;
+        cmd.u.calc.seconds = 1;
+        cmd.u.calc.pages_per_gib = 128;
         break;
     case QAPI_QUERY_DIRTY_RATE:
     case QAPI_QUERY_STATUS:

@@ -184,6 +184,22 @@ START_TEST(the_guest_is_stopped_when_that_is_short_enough)
 }
 END_TEST
 
+/* ---- a guest that rests ---- */
+
+START_TEST(a_guest_that_was_seen_to_rest_is_waited_for)
+{
+    /* The first pass, of 27 s, sees a rest from its beginning to its end; the second is walked
+     * while the guest is busy, and leaves all of it. The rest after that lets it through. */
+    world_pair(&f.w, "ws=8 cold=72 rate=20000 burst-on=12000 burst-off=7000");
+    struct move *m = move_run(&f.w, ARGS("-p", "post-copy", "--bandwidth", "3000000"));
+    move_expect(m, 0, "completed", "destination");
+    ck_assert_str_eq(move_result(m, "mode"), "precopy");
+    ck_assert(!was_decided(m, "postcopy") && !was_decided(m, "throttle"));
+    ck_assert(move_has(m, "decision", "because", "the guest "));
+    expect_guest_on(&f.w, f.w.dst);
+}
+END_TEST
+
 /* ---- a goal ---- */
 
 START_TEST(a_goal_out_of_reach_is_said_at_once)
@@ -262,6 +278,12 @@ static Suite *forecast_suite(void)
     tcase_add_test(t, a_goal_out_of_reach_is_said_at_once);
     tcase_add_test(t, a_goal_is_met_by_what_is_allowed);
     tcase_add_test(t, each_pass_has_a_forecast_and_the_journal_its_outcome);
+    suite_add_tcase(s, t);
+
+    t = tcase_create("rests");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_test(t, a_guest_that_was_seen_to_rest_is_waited_for);
     suite_add_tcase(s, t);
     return s;
 }

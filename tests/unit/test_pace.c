@@ -321,6 +321,66 @@ START_TEST(nothing_costly_is_done_to_a_guest_whose_quiet_time_was_seen)
 }
 END_TEST
 
+/* Ten seconds for the first pass, three and more for each that follows; it rests for six seconds in
+ * every so many. */
+static void rests(uint64_t from_ms, uint64_t cycle_ms)
+{
+    writes(300, 600, POLICY_MODEL_RANDOM);
+    f.m.guest.repeats = true;
+    f.m.guest.n_phases = 3;
+    f.m.guest.phases[0] =
+        (struct policy_model_phase){.for_ms = from_ms, .factor_permille = {1000}};
+    f.m.guest.phases[1] = (struct policy_model_phase){.for_ms = 6500};
+    f.m.guest.phases[2] = (struct policy_model_phase){.for_ms = cycle_ms - from_ms - 6500,
+                                                      .factor_permille = {1000}};
+}
+
+START_TEST(a_rest_seen_in_the_first_pass_is_waited_for)
+{
+    if (_i == 0)
+        allow_everything(); /* with nothing allowed it would be given up */
+    rests(3500, 40000);     /* 3.5 to 10 s: the first pass alone; 43.5 to 50 s */
+    const struct simulate_result *r = run();
+    ck_assert_int_eq(r->outcome, SIMULATE_COMPLETED);
+    ck_assert_int_eq(r->mode, SIMULATE_MODE_PRECOPY);
+    ck_assert_msg(!r->costly, "%s", r->reason);
+    ck_assert(was_said("waiting for its next rest"));
+    ck_assert_uint_ge(r->total_ms, 43500);
+}
+END_TEST
+
+START_TEST(a_rest_that_is_too_busy_is_still_the_moment_to_switch)
+{
+    f.p.postcopy_allowed = true;
+    f.m.guest.memory_bytes = 3072 * QF_MIB; /* half a minute, then four seconds a pass */
+    writes(450, 900, POLICY_MODEL_RANDOM);
+    f.m.guest.repeats = true;
+    f.m.guest.n_phases = 3;
+    f.m.guest.phases[0] =
+        (struct policy_model_phase){.for_ms = 6000, .factor_permille = {1000}};
+    f.m.guest.phases[1] = /* 135 MiB/s of 100: not to the limit */
+        (struct policy_model_phase){.for_ms = 12000, .factor_permille = {150}};
+    f.m.guest.phases[2] =
+        (struct policy_model_phase){.for_ms = 32000, .factor_permille = {1000}};
+    const struct simulate_result *r = run();
+    ck_assert_int_eq(r->outcome, SIMULATE_COMPLETED);
+    ck_assert_int_eq(r->mode, SIMULATE_MODE_POSTCOPY);
+    ck_assert_uint_ge(r->costly_ms, 56000);
+    ck_assert_uint_le(r->costly_ms, 68000);
+}
+END_TEST
+
+START_TEST(a_rest_that_does_not_come_again_is_not_waited_for_for_ever)
+{
+    f.p.postcopy_allowed = true;
+    rests(3500, 3600 * 1000);
+    const struct simulate_result *r = run();
+    ck_assert_int_eq(r->outcome, SIMULATE_COMPLETED);
+    ck_assert_int_eq(r->mode, SIMULATE_MODE_POSTCOPY);
+    ck_assert_uint_le(r->costly_ms, 10000 + 60000 + 5000);
+}
+END_TEST
+
 /* ---- a forecast ---- */
 
 START_TEST(the_forecast_after_the_second_pass_is_near)
@@ -465,6 +525,9 @@ static Suite *suite(void)
     tcase_add_test(tc, bounds_too_wide_wait_for_one_more_pass_and_say_so);
     tcase_add_test(tc, a_guest_that_becomes_busy_is_judged_by_what_it_does_now);
     tcase_add_test(tc, nothing_costly_is_done_to_a_guest_whose_quiet_time_was_seen);
+    tcase_add_loop_test(tc, a_rest_seen_in_the_first_pass_is_waited_for, 0, 2);
+    tcase_add_test(tc, a_rest_that_is_too_busy_is_still_the_moment_to_switch);
+    tcase_add_test(tc, a_rest_that_does_not_come_again_is_not_waited_for_for_ever);
     tcase_add_loop_test(tc, the_forecast_after_the_second_pass_is_near, 0, 4);
     tcase_add_test(tc, schedules_get_a_forecast_too);
     tcase_add_test(tc, a_goal_that_is_met_changes_nothing);

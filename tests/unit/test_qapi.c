@@ -62,7 +62,7 @@ static const struct {
     {{.command = QAPI_QUERY_CAPS}, "query-migrate-capabilities", NULL},
     {{.command = QAPI_QUERY_PARAMS}, "query-migrate-parameters", NULL},
     {{.command = QAPI_QUERY_YANK}, "query-yank", NULL},
-    {{.command = QAPI_CALC_DIRTY_RATE, .u.calc_seconds = 3},
+    {{.command = QAPI_CALC_DIRTY_RATE, .u.calc = {3, 4096}},
      "calc-dirty-rate",
      "{'calc-time':3,'sample-pages':4096}"},
     {{.command = QAPI_QUERY_DIRTY_RATE}, "query-dirty-rate", NULL},
