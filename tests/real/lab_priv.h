@@ -72,6 +72,7 @@ struct lab_vm {
     int wit_fd; /* -1 when QEMU has closed it */
     struct text wit_in;
     bool greeted;
+    int major, minor;     /* QEMU's version, from the greeting */
     json_int_t wanted_id; /* the answer that is waited for */
     json_t *answer;
     struct event_slot *events;

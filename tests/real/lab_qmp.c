@@ -82,6 +82,8 @@ static void take_message(struct lab_vm *vm, const char *line, int64_t now_ns)
         return;
     } else if (json_object_get(doc, "QMP")) {
         vm->greeted = true;
+        (void)json_unpack(doc, "{s:{s:{s:{s:i, s:i}}}}", "QMP", "version", "qemu", "major",
+                          &vm->major, "minor", &vm->minor);
     } else if (json_is_integer(id) && json_integer_value(id) == vm->wanted_id &&
                !vm->answer) {
         vm->answer = doc;

@@ -23,10 +23,13 @@ enum {
 
 /* ---- which QEMU, which guest ---- */
 
-static const char *qemu_program(void)
+const char *lab_qemu(bool incoming)
 {
-    const char *qemu = getenv("QFERRY_QEMU");
+    const char *qemu = getenv(incoming ? "QFERRY_QEMU_DST" : "QFERRY_QEMU_SRC");
 
+    if (!qemu || !*qemu) {
+        qemu = getenv("QFERRY_QEMU");
+    }
     return qemu && *qemu ? qemu : "qemu-system-x86_64";
 }
 
@@ -61,8 +64,14 @@ static bool can_run(const char *program)
 
 const char *lab_missing(void)
 {
-    if (!can_run(qemu_program())) {
-        return "no QEMU: qemu-system-x86_64 (or QFERRY_QEMU) cannot be run";
+    const char *why = getenv("QFERRY_QEMU_MISSING");
+
+    if (why && *why) {
+        return why;
+    }
+    if (!can_run(lab_qemu(false)) || !can_run(lab_qemu(true))) {
+        return "no QEMU: qemu-system-x86_64 (or QFERRY_QEMU, QFERRY_QEMU_SRC, "
+               "QFERRY_QEMU_DST) cannot be run";
     }
     if (access(guest_path(), R_OK) != 0) {
         return "no guest: guest.elf (or QFERRY_GUEST) cannot be read";
@@ -111,7 +120,7 @@ static struct args qemu_args(const struct lab_vm *vm,
 {
     struct args a = {0};
 
-    args_add(&a, o->qemu ? o->qemu : qemu_program());
+    args_add(&a, o->qemu ? o->qemu : lab_qemu(o->incoming));
     args_pair(&a, "-name", vm->name);
     args_add(&a, "-nodefaults");
     args_add(&a, "-no-user-config");
@@ -241,6 +250,11 @@ pid_t lab_vm_pid(const struct lab_vm *vm)
     return vm->child.pid;
 }
 
+bool lab_vm_is(const struct lab_vm *vm, int major, int minor)
+{
+    return vm->major > major || (vm->major == major && vm->minor >= minor);
+}
+
 bool lab_vm_alive(struct lab_vm *vm)
 {
     pump_round(vm->lab, 0);
@@ -276,7 +290,8 @@ void lab_vm_dump(struct lab_vm *vm)
     size_t first = vm->n_events > DUMP_EVENTS ? vm->n_events - DUMP_EVENTS : 0;
     char status[LAB_STATE_MAX];
 
-    fprintf(stderr, "lab: %s: %s\n%s", vm->name, status_text(&vm->child, status), text);
+    fprintf(stderr, "lab: %s: QEMU %d.%d %s\n%s", vm->name, vm->major, vm->minor,
+            status_text(&vm->child, status), text);
     for (size_t i = first; i < vm->n_events; i++) {
         const struct lab_event *e = &vm->events[i].event;
         char *data = e->data ? json_dumps(e->data, JSON_COMPACT) : NULL;
