@@ -37,9 +37,13 @@ struct lab_proc;
 /* ---- the lab ---- */
 
 /* Why real tests cannot run here, or NULL. QFERRY_QEMU names the QEMU program (a name or a path,
- * also of a script that starts one), QFERRY_GUEST the guest; defaults are qemu-system-x86_64 and
- * what was built. The text is constant. */
+ * also of a script that becomes one), QFERRY_QEMU_SRC and QFERRY_QEMU_DST another one for a side,
+ * QFERRY_GUEST the guest; defaults are qemu-system-x86_64 and what was built. With
+ * QFERRY_QEMU_MISSING=TEXT they cannot, and that is why (tools/test knows). */
 const char *lab_missing(void);
+
+/* The QEMU of machines that wait for a migration, or of all others. Constant. */
+const char *lab_qemu(bool incoming);
 
 /* A lab with an empty folder under ${TMPDIR:-/tmp}, or NULL. The folder goes with the lab, also
  * when the test is killed. */
@@ -74,7 +78,7 @@ int lab_take_signal(struct lab *lab, bool *from_terminal);
 struct lab_vm_opts {
     const char
         *name; /* for messages and paths; short, unique in the lab; default vm1, vm2 ... */
-    const char *qemu;    /* program; default as lab_missing() says */
+    const char *qemu;    /* program; default lab_qemu(incoming) */
     const char *machine; /* default pc-i440fx-7.2; always a versioned type */
     unsigned mem_mib;    /* default 96; the machine gets 8 KiB more, see guest/README.md */
     unsigned smp;        /* default 1 */
@@ -95,6 +99,9 @@ struct lab_vm *lab_vm_start(struct lab *lab, const struct lab_vm_opts *opts);
 const char *lab_vm_name(const struct lab_vm *vm);
 const char *lab_vm_qmp_path(const struct lab_vm *vm);
 pid_t lab_vm_pid(const struct lab_vm *vm);
+
+/* Is its QEMU of this version, or a later one? */
+bool lab_vm_is(const struct lab_vm *vm, int major, int minor);
 
 bool lab_vm_alive(struct lab_vm *vm);
 int lab_vm_kill(struct lab_vm *vm, int sig);

@@ -497,6 +497,8 @@ int real_main(Suite *suite)
     if (missing) {
         printf("skipped: %s\n", missing);
     } else {
+        printf("source %s, destination %s\n", lab_qemu(false), lab_qemu(true));
+        (void)fflush(stdout);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
     }

@@ -104,14 +104,15 @@ static void make_namespaces(void)
 }
 
 /* "exec ip netns exec NS qemu ...": the process is QEMU's. */
-static void write_starter(const char *name, const char *ns, char path[LAB_PATH_MAX])
+static void write_starter(const char *name,
+                          const char *ns,
+                          const char *qemu,
+                          char path[LAB_PATH_MAX])
 {
-    const char *qemu = getenv("QFERRY_QEMU");
     FILE *file = fopen(lab_path(f.w.lab, name, path), "w");
 
     ck_assert_ptr_nonnull(file);
-    fprintf(file, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", ns,
-            qemu && *qemu ? qemu : "qemu-system-x86_64");
+    fprintf(file, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", ns, qemu);
     ck_assert_int_eq(fclose(file), 0);
     ck_assert_int_eq(chmod(path, 0700), 0);
 }
@@ -130,8 +131,8 @@ static void setup(void)
 {
     world_open(&f.w);
     make_namespaces();
-    write_starter("src-qemu", f.src_ns, f.src_qemu);
-    write_starter("dst-qemu", f.dst_ns, f.dst_qemu);
+    write_starter("src-qemu", f.src_ns, lab_qemu(false), f.src_qemu);
+    write_starter("dst-qemu", f.dst_ns, lab_qemu(true), f.dst_qemu);
     f.prefix[0] = "ip";
     f.prefix[1] = "netns";
     f.prefix[2] = "exec";
