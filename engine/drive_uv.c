@@ -6,6 +6,7 @@
  *   a link does not open, or is lost       MIG_EV_DOWN, the machine decides; the link is freed
  *   a command cannot be sent               the link is closed, MIG_EV_DOWN after the list
  *   no memory for a link or a message      the same: a lost link
+ *   the source's process cannot be seen    MIG_EV_HOST says so
  *   the networks cannot be probed          MIG_EV_NETWORK with the reason
  *   the journal cannot be written          on_journal_error once, on without it
  *   the journal's disk hangs               the machine waits for SYNCED, but not for ever
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/host_uv.h"
 #include "engine/network_uv.h"
 #include "qmp/creds_uv.h"
 #include "qmp/qapi_json.h"
@@ -149,12 +151,24 @@ static void close_link(struct drive *d, enum mig_side_id side)
     qmp_link_close(&dl->link, on_link_closed);
 }
 
+/* Only zero-copy asks for it. Before the greeting is fed: preflight follows it at once. */
+static void feed_process(struct drive *d, const struct drive_link *dl)
+{
+    struct mig_process p;
+    if (dl->side != MIG_SRC || !d->session.mig.spec.zero_copy)
+        return;
+    host_process(&dl->link.h.handle, &p);
+    session_host(&d->session, now(), &p);
+    carry_out(d);
+}
+
 static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
 {
     struct drive_link *dl = arg;
     struct drive *d = dl->drive;
     switch (msg->kind) {
     case QMP_MSG_UP:
+        feed_process(d, dl);
         session_up(&d->session, now(), dl->side, msg->body, link->client.oob);
         break;
     case QMP_MSG_REPLY:
@@ -469,6 +483,7 @@ int drive_start(struct drive *d,
         d->addr[i].creds = d->creds;
     qf_buf_init(&d->lines, LINES_CAP);
     session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);
+    d->session.mig.spec.cores = host_cores();
     int rc = uv_timer_init(loop, &d->timer);
     if (rc == 0)
         rc = uv_timer_start(&d->timer, on_begin, 0, 0);

@@ -110,6 +110,19 @@ static json_t *dump_given(const struct mig_spec *s)
     return list;
 }
 
+/* Only what was asked for: a journal of before has none of it. */
+static void put_channels(json_t *o, const struct mig_spec *s)
+{
+    if (s->channels_said)
+        journal_put(o, "channels", json_integer(s->channels));
+    if (s->compression != QAPI_COMPRESSION_NONE)
+        journal_put(o, "compression", json_string(qapi_compression_name(s->compression)));
+    if (s->zero_copy)
+        journal_put(o, "zero_copy", json_true());
+    if (s->cores > 0)
+        journal_put(o, "cores", json_integer(s->cores));
+}
+
 static json_t *dump_spec(const struct mig_spec *s)
 {
     json_t *o = json_object();
@@ -125,6 +138,7 @@ static json_t *dump_spec(const struct mig_spec *s)
     journal_put(o, "port_last", json_integer(s->port_last));
     put_u64(o, "bandwidth", s->bandwidth_bytes_per_s); /* null: hypervisor's */
     journal_put(o, "bandwidth_auto", json_boolean(s->bandwidth_auto));
+    put_channels(o, s);
     journal_put(o, "unsafe", json_integer(s->unsafe));
     journal_put(o, "dry_run", json_boolean(s->dry_run));
     journal_put(o, "quit_source", json_boolean(s->quit_source));
@@ -148,6 +162,41 @@ static uint64_t get_u64(const json_t *o, const char *key)
         return POLICY_UNKNOWN;
     (void)qmp_json_u64(json_object_get(o, key), &v);
     return v;
+}
+
+static bool get_channels(const json_t *o, struct mig_spec *s)
+{
+    const char *method = json_string_value(json_object_get(o, "compression"));
+    const uint64_t n = json_object_get(o, "channels") ? get_u64(o, "channels") : 0;
+    const uint64_t cores = json_object_get(o, "cores") ? get_u64(o, "cores") : 0;
+    s->channels_said = json_object_get(o, "channels") != NULL;
+    s->compression = method ? qapi_compression_of(method) : QAPI_COMPRESSION_NONE;
+    s->zero_copy = json_is_true(json_object_get(o, "zero_copy"));
+    if (n > POLICY_CHANNELS_MAX || cores > UINT32_MAX ||
+        s->compression == QAPI_COMPRESSION_COUNT)
+        return false;
+    s->channels = (uint32_t)n;
+    s->cores = (unsigned)cores;
+    return true;
+}
+
+void journal_put_process(json_t *line, const struct mig_process *p)
+{
+    if (!p->known)
+        return;
+    journal_put(line, "pid", json_integer((json_int_t)p->pid));
+    put_u64(line, "memory", p->memory_bytes);
+    put_u64(line, "lockable", p->lockable_bytes); /* null: no limit */
+}
+
+void journal_get_process(const json_t *line, struct mig_process *p)
+{
+    *p = (struct mig_process){.known = json_object_get(line, "pid") != NULL};
+    if (!p->known)
+        return;
+    p->pid = json_integer_value(json_object_get(line, "pid"));
+    p->memory_bytes = get_u64(line, "memory");
+    p->lockable_bytes = get_u64(line, "lockable");
 }
 
 static bool load_spec(const json_t *o, struct mig_spec *s)
@@ -174,6 +223,8 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
     s->port_first = (uint16_t)get_u64(o, "port_first");
     s->port_last = (uint16_t)get_u64(o, "port_last");
     s->bandwidth_bytes_per_s = get_u64(o, "bandwidth");
+    if (!get_channels(o, s))
+        return false;
     s->unsafe = (uint32_t)get_u64(o, "unsafe");
     s->dry_run = json_is_true(json_object_get(o, "dry_run"));
     s->quit_source = json_is_true(json_object_get(o, "quit_source"));

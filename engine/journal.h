@@ -61,6 +61,10 @@ void journal_put_text(json_t *line,
                       const char *key,
                       const char *text); /* maybe not UTF-8 */
 
+/* What the kernel says of the source's process, in the line of its event and out of it. */
+void journal_put_process(json_t *line, const struct mig_process *p);
+void journal_get_process(const json_t *line, struct mig_process *p);
+
 /* One line of text with a newline; allocated, to be freed. NULL without memory, also when there
  * was none while the line was made. */
 char *journal_dump(const json_t *line);

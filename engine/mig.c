@@ -445,7 +445,7 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
     if (m->ended)
         return;
     assert(ev->t_ns >= m->now_ns);
-    assert(ev->kind <= MIG_EV_NETWORK);
+    assert(ev->kind <= MIG_EV_HOST);
     m->now_ns = ev->t_ns;
     if (m->wake_ns <= m->now_ns)
         m->wake_ns = INT64_MAX; /* it has come; the phase asks again */

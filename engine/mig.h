@@ -151,6 +151,18 @@ struct mig {
     struct netsel_choice network;
     uint64_t network_bytes_per_s; /* the limit that the network sets; 0: none */
 
+    /* What carries the memory: mig_channels.c. */
+    unsigned channels;                 /* multifd channels; 0: one stream */
+    bool channels_asked;               /* by an option: not given up without a word */
+    enum qapi_compression compression; /* of the channels */
+    bool zero_copy;
+    /* QEMU has refused channels and post-copy together, or something else: tried without the
+     * channels, of which there were so many */
+    unsigned channels_doubted;
+    char channels_refusal[QAPI_TEXT_MAX]; /* its words */
+    struct mig_process process;           /* the source's */
+    uint64_t switchover_bytes_per_s;      /* avail-switchover-bandwidth as set; 0: not */
+
     /* The course of it. */
     bool cancel_wanted;
     bool guest_ran;       /* the guest ran when it was found: it is to run in the end */
@@ -158,9 +170,9 @@ struct mig {
     bool paused_at_start; /* ... before memory moved: stop-and-copy */
     bool started;         /* `migrate` was sent: from here on rollback, not just failing */
     bool incoming_asked;  /* migrate-incoming was sent: this destination cannot be reused */
-    bool caps_again; /* the destination cannot do post-copy: its capabilities once more */
-    bool incoming_plain;     /* QEMU knows no exit-on-error */
-    bool throttling;         /* the throttle was let loose */
+    bool caps_again;      /* a capability was refused: once more, without */
+    bool incoming_plain;  /* QEMU knows no exit-on-error */
+    bool throttling;      /* the throttle was let loose */
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
     bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */

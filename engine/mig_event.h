@@ -24,6 +24,7 @@ enum mig_event_kind {
     MIG_EV_SYNCED,   /* the journal is on the disk, or could not be put there (failed) */
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
     MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
+    MIG_EV_HOST,     /* what the kernel says of the source's QEMU, on this host */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -77,6 +78,14 @@ struct mig_operator {
     const struct policy *policy; /* SET: the policy as it is to be; lent */
 };
 
+/* Of the process behind a monitor on a UNIX socket. */
+struct mig_process {
+    bool known;
+    uint64_t memory_bytes;   /* of virtual memory: less than the guest's is not its QEMU */
+    uint64_t lockable_bytes; /* RLIMIT_MEMLOCK; UINT64_MAX: no limit, or none that counts */
+    int64_t pid;
+};
+
 struct mig_event {
     enum mig_event_kind kind;
     int64_t t_ns;          /* monotonic; never goes backwards */
@@ -98,6 +107,7 @@ struct mig_event {
         bool sync_failed;
         struct mig_operator op;
         const struct netsel_facts *network; /* lent */
+        struct mig_process host;
     } u;
 };
 

@@ -172,6 +172,9 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
     case MIG_EV_SYNCED:
         m->synced = true;
         break;
+    case MIG_EV_HOST:
+        m->process = ev->u.host;
+        break;
     case MIG_EV_BEGIN:
     case MIG_EV_TIMER:
     case MIG_EV_OPERATOR:

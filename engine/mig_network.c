@@ -33,7 +33,7 @@ bool mig_knows_network(struct mig *m)
 }
 
 /* Interfaces and routes were those of the host that qferry is on. */
-static bool is_source_here(const struct mig *m)
+bool mig_is_source_here(const struct mig *m)
 {
     static const char *const here[] = {"/", "unix:", "tcp:127.", "tcp:[::1]",
                                        "tcp:localhost:"};
@@ -50,7 +50,7 @@ void mig_use_network(struct mig *m, struct mig_todo *todo)
     network_tell(&m->spec, &m->policy, has_networks ? &m->network : NULL, r);
     if (!has_networks)
         return;
-    if (!is_source_here(m))
+    if (!mig_is_source_here(m))
         mig_warn(todo, "the source's monitor is on another host: the networks were judged "
                        "from this one");
     if (m->network.chosen < 0) {

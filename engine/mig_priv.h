@@ -55,6 +55,29 @@ bool mig_knows_network(struct mig *m);
 /* The choice takes effect: address, bandwidth, a record; mig_fail when there is none. */
 void mig_use_network(struct mig *m, struct mig_todo *todo);
 
+/* ---- what carries the memory (mig_channels.c) ---- */
+
+/* Decide on channels, by option, policy or default; *why is for people. Which policy allows what
+ * must be known. */
+void mig_choose_channels(struct mig *m, char *why, size_t size);
+
+/* Is QEMU's word to be taken for it that it can do multifd and post-copy together? */
+bool mig_is_pair_answered(const struct mig *m);
+
+/* The same, without channels. */
+void mig_one_stream(struct mig *m);
+
+/* With compression a sample counts wire bytes from 8.0 on, but what is left is counted raw: make
+ * them comparable. */
+void mig_uncompress(const struct mig *m, struct policy_sample *s);
+
+/* What the destination can be sent in the switch, by what was seen: avail-switchover-bandwidth.
+ * 0: leave it. */
+uint64_t mig_switchover_rate(const struct mig *m);
+
+/* Is the source's monitor on this host? Interfaces, routes and cores are those of it. */
+bool mig_is_source_here(const struct mig *m);
+
 /* ---- the operator (mig_operator.c) ---- */
 
 /* Do what was asked for, or note why not; the phase is called afterwards. */

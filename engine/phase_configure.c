@@ -21,7 +21,8 @@ static bool wants_postcopy(const struct mig *m)
 /* ---- capabilities ---- */
 
 /* Left over from somebody else, these would change what the stream is, on one side only or with
- * nobody to tend to them (fact sheet 1.4, 3.6: a mismatch can hang the destination's monitor). */
+ * nobody to tend to them (fact sheet 1.4, 3.6: a mismatch can hang the destination's monitor).
+ * multifd and zero-copy-send are on only where qferry wants them. */
 #define FOREIGN                                                                      \
     (QAPI_CAP_BIT(MULTIFD) | QAPI_CAP_BIT(POSTCOPY_PREEMPT) | QAPI_CAP_BIT(X_COLO) | \
      QAPI_CAP_BIT(BACKGROUND_SNAPSHOT) | QAPI_CAP_BIT(RELEASE_RAM) |                 \
@@ -44,6 +45,8 @@ static void wanted_caps(const struct mig *m,
     *on = QAPI_CAP_BIT(EVENTS);
     if (wants_postcopy(m))
         *on |= QAPI_CAP_BIT(POSTCOPY_RAM);
+    if (m->channels > 0)
+        *on |= QAPI_CAP_BIT(MULTIFD);
     if (side == MIG_DST) {
         *mask |= QAPI_CAP_BIT(LATE_BLOCK_ACTIVATE);
         *on |= QAPI_CAP_BIT(LATE_BLOCK_ACTIVATE);
@@ -58,6 +61,8 @@ static void wanted_caps(const struct mig *m,
         *on |= QAPI_CAP_BIT(VALIDATE_UUID);
     if (m->policy.throttle_allowed)
         *on |= QAPI_CAP_BIT(AUTO_CONVERGE);
+    if (m->zero_copy)
+        *on |= QAPI_CAP_BIT(ZERO_COPY_SEND);
 }
 
 static bool ask_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -74,19 +79,54 @@ static bool ask_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
     return s->caps_changed != 0;
 }
 
+/* Multifd and post-copy together: some QEMUs take it, some refuse it, and some only know when they
+ * are asked (mig_is_pair_answered). What an option has asked for is not given up without a word;
+ * otherwise the policy's way out comes first. */
+static int without_channels(struct mig *m, enum mig_side_id side, struct mig_todo *todo)
+{
+    if (m->channels_asked) {
+        mig_fail(
+            m, OUTCOME_REFUSED, QF_E_REFUSED,
+            "%s: QEMU does not take channels together with post-copy: %.120s; leave the "
+            "channels out, or add --set postcopy.allowed=false",
+            mig_side_name(side), m->channels_refusal);
+        return -1;
+    }
+    mig_warn(todo,
+             "%s: QEMU does not take channels together with post-copy, going on in one "
+             "stream: %s",
+             mig_side_name(side), m->channels_refusal);
+    mig_one_stream(m);
+    return 0;
+}
+
 /* Post-copy may be offered and yet not be possible on this host (userfaultfd, kind of memory):
- * QEMU says so here (3.4). The policy then does without, on both sides. */
+ * QEMU says so here (3.4). The policy then does without, on both sides. With channels the refusal
+ * may be meant for the pair of them: the second try, without channels, tells. */
 static int hear_dst_caps(struct mig *m,
                          enum mig_side_id side,
                          const struct qapi_reply *r,
                          struct mig_todo *todo)
 {
-    if (!r->refused)
+    const unsigned doubted = m->channels_doubted;
+    m->channels_doubted = 0;
+    if (!r->refused) {
+        if (doubted == 0)
+            return 0;
+        return without_channels(m, side, todo);
+    }
+    if (wants_postcopy(m) && m->channels > 0) {
+        m->channels_doubted = m->channels;
+        m->channels = 0;
+        memcpy(m->channels_refusal, r->error_desc, sizeof(m->channels_refusal));
+        m->caps_again = true;
         return 0;
+    }
     if (wants_postcopy(m)) {
         mig_warn(todo, "destination: post-copy is not possible, going on without it: %s",
                  r->error_desc);
         m->policy.postcopy_allowed = false;
+        m->channels = doubted;
         m->caps_again = true;
         return 0;
     }
@@ -95,9 +135,46 @@ static int hear_dst_caps(struct mig *m,
     return -1;
 }
 
-static bool ask_caps_again(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+/* The destination has taken both, the source refuses: then neither has them. */
+static int hear_src_caps(struct mig *m,
+                         enum mig_side_id side,
+                         const struct qapi_reply *r,
+                         struct mig_todo *todo)
+{
+    if (!r->refused)
+        return 0;
+    if (wants_postcopy(m) && m->channels > 0) {
+        m->side[side].caps_changed = 0; /* nothing of it was done: so it reads back */
+        memcpy(m->channels_refusal, r->error_desc, sizeof(m->channels_refusal));
+        m->caps_again = true;
+        return without_channels(m, side, todo);
+    }
+    mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: migrate-set-capabilities: %s",
+             mig_side_name(side), r->error_desc);
+    return -1;
+}
+
+static bool ask_dst_caps_again(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    const bool again = m->caps_again;
+    m->caps_again = false;
+    return again && ask_caps(m, side, cmd);
+}
+
+static bool ask_caps_once_more(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
 {
     return m->caps_again && ask_caps(m, side, cmd);
+}
+
+/* What the destination took before the source refused is turned off again. */
+static bool ask_dst_caps_less(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    const uint64_t set = m->side[side].caps_changed;
+    if (!m->caps_again)
+        return false;
+    (void)ask_caps(m, side, cmd);
+    cmd->u.caps.mask |= set;
+    return cmd->u.caps.mask != 0;
 }
 
 static bool undo_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -116,6 +193,11 @@ static bool ask_read_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd 
     (void)side;
     cmd->command = QAPI_QUERY_CAPS;
     return true;
+}
+
+static bool ask_read_caps_again(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    return m->caps_again && ask_read_caps(m, side, cmd);
 }
 
 static int hear_read_caps(struct mig *m,
@@ -140,7 +222,7 @@ static int hear_read_caps(struct mig *m,
     return -1;
 }
 
-/* ---- parameters of the source ---- */
+/* ---- parameters ---- */
 
 static void want_param(const struct mig_side *s,
                        struct qapi_params *p,
@@ -185,6 +267,57 @@ static uint64_t wanted_bandwidth(const struct mig *m)
     return SPEC_BANDWIDTH_HYPERVISOR;
 }
 
+/* The same on both sides, or the destination hangs (fact sheet 3.6). */
+static void want_channels(const struct mig *m,
+                          const struct mig_side *s,
+                          struct qapi_params *p)
+{
+    if (m->channels == 0)
+        return;
+    want_param(s, p, QAPI_PARAM_MULTIFD_CHANNELS, m->channels);
+    want_param(s, p, QAPI_PARAM_MULTIFD_COMPRESSION, m->compression);
+}
+
+static void leave_out_what_is(const struct mig_side *s, struct qapi_params *p)
+{
+    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
+        if ((p->has & (1U << i)) && p->value[i] == s->params_found.value[i])
+            p->has &= ~(1U << i);
+}
+
+static bool ask_dst_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    struct mig_side *s = &m->side[side];
+    cmd->command = QAPI_SET_PARAMS;
+    cmd->u.params = (struct qapi_params){.has = 0};
+    want_channels(m, s, &cmd->u.params);
+    leave_out_what_is(s, &cmd->u.params);
+    s->params_changed = cmd->u.params.has;
+    return cmd->u.params.has != 0;
+}
+
+/* Which methods a QEMU was built with only its schema would tell, and that costs the guest (see
+ * phase_preflight.c). An unknown one is refused before anything is set, and the destination, where
+ * nobody runs, is asked first. */
+static int hear_params(struct mig *m,
+                       enum mig_side_id side,
+                       const struct qapi_reply *r,
+                       struct mig_todo *todo)
+{
+    (void)todo;
+    if (!r->refused)
+        return 0;
+    if (m->compression != QAPI_COMPRESSION_NONE &&
+        strstr(r->error_desc, qapi_compression_name(m->compression)))
+        mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED,
+                 "%s: QEMU does not offer --compression %s: %s", mig_side_name(side),
+                 qapi_compression_name(m->compression), r->error_desc);
+    else
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: migrate-set-parameters: %s",
+                 mig_side_name(side), r->error_desc);
+    return -1;
+}
+
 static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
 {
     struct mig_side *s = &m->side[side];
@@ -200,9 +333,8 @@ static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
                        ? m->policy.postcopy_bandwidth_bytes_per_s
                        : m->network_bytes_per_s);
     want_throttle(m, s, p);
-    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
-        if ((p->has & (1U << i)) && p->value[i] == s->params_found.value[i])
-            p->has &= ~(1U << i);
+    want_channels(m, s, p);
+    leave_out_what_is(s, p);
     s->params_changed = p->has;
     m->downtime_limit_ms = m->policy.downtime_start_ms;
     const struct qapi_params *limits =
@@ -236,14 +368,28 @@ static int hear_read_params(struct mig *m,
                             struct mig_todo *todo)
 {
     (void)todo;
-    const uint64_t limit = r->u.params.value[QAPI_PARAM_DOWNTIME_LIMIT];
-    if (!r->refused && limit == m->downtime_limit_ms)
+    const uint64_t *is = r->u.params.value;
+    const char *wrong = NULL;
+    if (side == MIG_SRC && is[QAPI_PARAM_DOWNTIME_LIMIT] != m->downtime_limit_ms)
+        wrong = qapi_param_name(QAPI_PARAM_DOWNTIME_LIMIT);
+    if (m->channels > 0 && is[QAPI_PARAM_MULTIFD_CHANNELS] != m->channels)
+        wrong = qapi_param_name(QAPI_PARAM_MULTIFD_CHANNELS);
+    if (m->channels > 0 && is[QAPI_PARAM_MULTIFD_COMPRESSION] != m->compression)
+        wrong = qapi_param_name(QAPI_PARAM_MULTIFD_COMPRESSION);
+    if (r->refused)
+        wrong = side == MIG_SRC ? qapi_param_name(QAPI_PARAM_DOWNTIME_LIMIT)
+                                : qapi_param_name(QAPI_PARAM_MULTIFD_CHANNELS);
+    if (!wrong)
         return 0;
-    mig_fail(
-        m, OUTCOME_FAILED, QF_E_QMP,
-        "%s: downtime-limit was set but reads back otherwise: does another client change it?",
-        mig_side_name(side));
+    mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
+             "%s: %s was set but reads back otherwise: does another client change it?",
+             mig_side_name(side), wrong);
     return -1;
+}
+
+static bool ask_read_dst_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    return m->channels > 0 && ask_read_params(m, side, cmd);
 }
 
 /* ---- the destination ---- */
@@ -331,18 +477,26 @@ static int hear_port(struct mig *m,
 
 /* clang-format off */
 static const struct step configure[] = {
-    /* name               side     after  when  ask               heard             undo        */
-    {"stop",              MIG_DST, false, NULL, ask_stop,         NULL,             NULL        },
-    {"capabilities",      MIG_DST, false, NULL, ask_caps,         hear_dst_caps,    undo_caps   },
-    {"capabilities",      MIG_DST, true,  NULL, ask_caps_again,   NULL,             NULL        },
-    {"read capabilities", MIG_DST, false, NULL, ask_read_caps,    hear_read_caps,   NULL        },
-    {"capabilities",      MIG_SRC, false, NULL, ask_caps,         NULL,             undo_caps   },
-    {"parameters",        MIG_SRC, false, NULL, ask_params,       NULL,             undo_params },
-    {"read capabilities", MIG_SRC, false, NULL, ask_read_caps,    hear_read_caps,   NULL        },
-    {"read parameters",   MIG_SRC, false, NULL, ask_read_params,  hear_read_params, NULL        },
-    {"listen",            MIG_DST, true,  NULL, ask_listen,       hear_listen,      NULL        },
-    {"listen",            MIG_DST, true,  NULL, ask_listen_plain, hear_listen,      NULL        },
-    {"port",              MIG_DST, true,  NULL, ask_port,         hear_port,        NULL        },
+    /* name               side     after  when  ask                  heard             undo        */
+    {"stop",              MIG_DST, false, NULL, ask_stop,            NULL,             NULL        },
+    {"capabilities",      MIG_DST, false, NULL, ask_caps,            hear_dst_caps,    undo_caps   },
+    {"capabilities",      MIG_DST, true,  NULL, ask_dst_caps_again,  hear_dst_caps,    NULL        },
+    {"capabilities",      MIG_DST, true,  NULL, ask_dst_caps_again,  hear_dst_caps,    NULL        },
+    {"parameters",        MIG_DST, true,  NULL, ask_dst_params,      hear_params,      undo_params },
+    {"read capabilities", MIG_DST, true,  NULL, ask_read_caps,       hear_read_caps,   NULL        },
+    {"read parameters",   MIG_DST, false, NULL, ask_read_dst_params, hear_read_params, NULL        },
+    {"capabilities",      MIG_SRC, false, NULL, ask_caps,            hear_src_caps,    undo_caps   },
+    {"parameters",        MIG_SRC, false, NULL, ask_params,          hear_params,      undo_params },
+    {"read capabilities", MIG_SRC, false, NULL, ask_read_caps,       hear_read_caps,   NULL        },
+    {"read parameters",   MIG_SRC, false, NULL, ask_read_params,     hear_read_params, NULL        },
+    /* Only if the source has refused channels that the destination took: */
+    {"capabilities",      MIG_DST, true,  NULL, ask_dst_caps_less,   NULL,             NULL        },
+    {"capabilities",      MIG_SRC, false, NULL, ask_caps_once_more,  NULL,             NULL        },
+    {"read capabilities", MIG_DST, false, NULL, ask_read_caps_again, hear_read_caps,   NULL        },
+    {"read capabilities", MIG_SRC, false, NULL, ask_read_caps_again, hear_read_caps,   NULL        },
+    {"listen",            MIG_DST, true,  NULL, ask_listen,          hear_listen,      NULL        },
+    {"listen",            MIG_DST, true,  NULL, ask_listen_plain,    hear_listen,      NULL        },
+    {"port",              MIG_DST, true,  NULL, ask_port,            hear_port,        NULL        },
 };
 /* clang-format on */
 
@@ -360,9 +514,6 @@ void configure_unwind(struct mig *m)
 
 void phase_configure(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
-    if (ev->kind == MIG_EV_ENTER && m->policy.channels > 0)
-        mig_warn(todo, "the policy asks for %u channels; the memory moves in one stream",
-                 m->policy.channels);
     if (ev->kind == MIG_EV_ENTER)
         recipe_begin(m, configure, sizeof(configure) / sizeof(configure[0]));
     if (ev->kind == MIG_EV_DOWN)

@@ -171,6 +171,15 @@ static void tell(struct mig *m, const struct policy_decision *d, struct mig_todo
         mig_record(todo, RECORD_DECISION)->u.decision = *d;
 }
 
+static void tell_switchover_rate(struct mig *m, struct mig_todo *todo)
+{
+    const uint64_t rate = mig_switchover_rate(m);
+    if (rate == 0)
+        return;
+    m->switchover_bytes_per_s = rate;
+    set_one(m, todo, QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH, rate);
+}
+
 /* Also without a new answer (is_new false): time limits hold although QEMU does not answer. */
 static void take_sample(struct mig *m, bool is_new, struct mig_todo *todo)
 {
@@ -182,7 +191,9 @@ static void take_sample(struct mig *m, bool is_new, struct mig_todo *todo)
         mig_record(todo, RECORD_SAMPLE)->u.sample = s;
         follow_throttle(m, s.throttle_percent, todo);
     }
+    mig_uncompress(m, &s);
     policy_decide(&m->policy, &m->policy_run, &s, &d);
+    tell_switchover_rate(m, todo);
     tell(m, &d, todo);
     mig_wake_at(m, d.wake_ns);
     mig_wake_in(m, next_sample_ms(m));

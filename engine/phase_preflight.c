@@ -207,6 +207,11 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         m->policy.postcopy_allowed = false;
     if (!(src->caps_found.on & QAPI_CAP_BIT(AUTO_CONVERGE)))
         m->policy.throttle_allowed = false;
+    if (src->caps_found.on & QAPI_CAP_BIT(MULTIFD)) {
+        m->channels = (unsigned)src->params_found.value[QAPI_PARAM_MULTIFD_CHANNELS];
+        m->compression =
+            (enum qapi_compression)src->params_found.value[QAPI_PARAM_MULTIFD_COMPRESSION];
+    }
     if (src->migrate.status == QAPI_MIG_POSTCOPY_ACTIVE) {
         m->postcopy_asked = true;
         m->was_postcopy = true;

@@ -21,6 +21,8 @@ enum {
     DST_MS = 1000, /* so long the destination may think before the cancel */
     AGAIN_MS = 1000,
     CANCEL_MS = 10 * 1000, /* then yank */
+    /* with channels, which hang in `cancelling` when the network is silent (lab, 5) */
+    CANCEL_CHANNELS_MS = 2000,
     END_MS = 120 * 1000,
     GATE_MS = 60 * 1000,
     QUIT_MS = 15 * 1000,
@@ -62,7 +64,8 @@ static bool know_both(struct mig *m, const struct mig_event *ev, struct mig_todo
  * multifd's endless `cancelling` (lab, 5). The facts may be as old as the hang. */
 static void break_loose(struct mig *m, struct mig_todo *todo)
 {
-    if (m->yank_sent || !mig_is_past(m, m->stage_ns, CANCEL_MS) ||
+    const uint64_t patience_ms = m->channels > 0 ? CANCEL_CHANNELS_MS : CANCEL_MS;
+    if (m->yank_sent || !mig_is_past(m, m->stage_ns, patience_ms) ||
         (m->postcopy_asked && m->continued))
         return;
     m->yank_sent = true;

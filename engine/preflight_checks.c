@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/units.h"
 #include "engine/mig_priv.h"
 
 struct verdict {
@@ -304,6 +305,129 @@ static void check_postcopy(struct mig *m, struct mig_todo *todo)
     m->policy.postcopy_allowed = false;
 }
 
+static void name_channels(char *buf, size_t size, const struct mig *m)
+{
+    if (m->channels == 0)
+        (void)snprintf(buf, size, "one stream");
+    else
+        (void)snprintf(
+            buf, size, "%u channel%s%s%s%s", m->channels, m->channels == 1 ? "" : "s",
+            m->compression == QAPI_COMPRESSION_NONE ? "" : ", ",
+            m->compression == QAPI_COMPRESSION_NONE ? ""
+                                                    : qapi_compression_name(m->compression),
+            m->zero_copy ? ", zero-copy" : "");
+}
+
+/* Why the channels that are wanted cannot be had; false: they can. */
+static bool first_channels_conflict(const struct mig *m, char *text, size_t size)
+{
+    static const struct {
+        enum qapi_cap cap;
+        enum qapi_param param;
+        const char *what;
+    } needed = {QAPI_CAP_MULTIFD, QAPI_PARAM_MULTIFD_CHANNELS, "channels (multifd)"};
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        const struct mig_side *s = &m->side[i];
+        const char *lacks = NULL;
+        if (!(s->caps_found.offered & (UINT64_C(1) << (unsigned)needed.cap)) ||
+            !(s->params_found.has & (1U << (unsigned)needed.param)))
+            lacks = needed.what;
+        else if (m->compression != QAPI_COMPRESSION_NONE &&
+                 !(s->params_found.has & 1U << QAPI_PARAM_MULTIFD_COMPRESSION))
+            lacks = "compression of channels";
+        if (lacks) {
+            (void)snprintf(text, size, "the %s's QEMU does not offer %s",
+                           mig_side_name((enum mig_side_id)i), lacks);
+            return true;
+        }
+    }
+    if (m->policy.postcopy_allowed && !mig_is_pair_answered(m)) {
+        const bool src = m->side[MIG_SRC].caps_found.offered & QAPI_CAP_BIT(MAPPED_RAM);
+        (void)snprintf(
+            text, size,
+            "the policy may switch to post-copy, and the %s's QEMU is too old to be "
+            "trusted with both (7.2 loses the guest)",
+            mig_side_name(src ? MIG_DST : MIG_SRC));
+        return true;
+    }
+    return false;
+}
+
+/* What was asked for by an option is refused when it cannot be had; a policy, or the default, goes
+ * on with one stream, and a policy that may switch to post-copy keeps that: it is its way out. */
+static void check_channels(struct mig *m, struct mig_todo *todo, struct verdict *v)
+{
+    char why[RECORD_VALUE_MAX];
+    char what[64];
+    char conflict[RECORD_VALUE_MAX * 2];
+    mig_choose_channels(m, why, sizeof(why));
+    struct record_check *c = begin_check(m, todo, SPEC_CHECK_CHANNELS);
+    name_channels(what, sizeof(what), m);
+    if (m->channels == 0 || !first_channels_conflict(m, conflict, sizeof(conflict))) {
+        (void)snprintf(c->message, sizeof(c->message), "%s: %s%s", what, why,
+                       m->channels > 0 && m->policy.postcopy_allowed
+                           ? "; if QEMU takes them together with post-copy"
+                           : "");
+        return;
+    }
+    if (m->channels_asked) {
+        (void)snprintf(c->message, sizeof(c->message), "%s (%s): %s; %s", what, why,
+                       conflict,
+                       m->policy.postcopy_allowed && !mig_is_pair_answered(m)
+                           ? "leave them out, or add --set postcopy.allowed=false"
+                           : "leave them out");
+        object(m, SPEC_CHECK_CHANNELS, c, v);
+        return;
+    }
+    if (m->policy.channels > 0)
+        c->verdict = CHECK_WARNING;
+    (void)snprintf(c->message, sizeof(c->message), "one stream, not %s (%s): %s", what, why,
+                   conflict);
+    mig_one_stream(m);
+}
+
+/* A page that is sent without a copy is locked until the network has done with it: in the worst
+ * case all of them at once, and QEMU's migration fails where they are too many (sendmsg: ENOBUFS;
+ * qapi/migration.json, zero-copy-send; libvirt raises the limit to all of the memory). */
+static void check_zero_copy(struct mig *m, struct mig_todo *todo, struct verdict *v)
+{
+    if (!m->spec.zero_copy)
+        return;
+    struct record_check *c = begin_check(m, todo, SPEC_CHECK_ZERO_COPY);
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const struct mig_process *p = &m->process;
+    char may[32];
+    char needs[32];
+    if (!(src->caps_found.offered & QAPI_CAP_BIT(ZERO_COPY_SEND))) {
+        (void)snprintf(c->message, sizeof(c->message),
+                       "the source's QEMU does not offer zero-copy-send");
+        object(m, SPEC_CHECK_ZERO_COPY, c, v);
+        return;
+    }
+    if (!p->known || p->memory_bytes < src->memory_bytes) {
+        c->verdict = CHECK_SKIPPED;
+        (void)snprintf(c->message, sizeof(c->message),
+                       "how much memory the source's QEMU may lock cannot be seen: %s",
+                       p->known
+                           ? "its monitor was opened by another process"
+                           : "its monitor is no UNIX socket of a process on this host");
+        return;
+    }
+    (void)qf_format_bytes(src->memory_bytes, needs, sizeof(needs));
+    (void)qf_format_bytes(p->lockable_bytes, may, sizeof(may));
+    if (p->lockable_bytes >= src->memory_bytes) {
+        (void)snprintf(c->message, sizeof(c->message), "the source's QEMU may lock %s",
+                       p->lockable_bytes == UINT64_MAX ? "all memory" : may);
+        return;
+    }
+    (void)snprintf(
+        c->message, sizeof(c->message),
+        "the source's QEMU may lock %s of memory, and may need all of its %s: prlimit "
+        "--pid %" PRId64 " --memlock=%" PRIu64,
+        may, needs, p->pid, src->memory_bytes);
+    object(m, SPEC_CHECK_ZERO_COPY, c, v);
+}
+
 void preflight_judge(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
@@ -328,6 +452,8 @@ void preflight_judge(struct mig *m, struct mig_todo *todo)
     check_pci(m, todo, &v);
     check_same_text(m, todo, &v, SPEC_CHECK_UUID, "UUID", src->uuid, dst->uuid, "");
     check_postcopy(m, todo);
+    check_channels(m, todo, &v);
+    check_zero_copy(m, todo, &v);
     if (v.refused > 1)
         mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED, "%s (and %u more)", v.first,
                  v.refused - 1);

@@ -97,6 +97,37 @@ static int set_port(struct request *r, const char *value, struct qf_err *err)
     return 0;
 }
 
+static int set_channels(struct request *r, const char *value, struct qf_err *err)
+{
+    uint32_t n = 0;
+    const size_t len = strlen(value);
+    for (size_t i = 0; i < len && len <= 3; i++)
+        n = value[i] >= '0' && value[i] <= '9' ? n * 10 + (uint32_t)(value[i] - '0')
+                                               : UINT32_C(100000);
+    if (len == 0 || len > 3 || n > POLICY_CHANNELS_MAX)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--channels: '%s' is not a number of channels from 1 to %d, or 0 for "
+            "one stream",
+            value, POLICY_CHANNELS_MAX);
+    r->spec.channels_said = true;
+    r->spec.channels = n;
+    return 0;
+}
+
+/* Those that every QEMU can have; the others need hardware, and settings that nobody has tried. */
+static int set_compression(struct request *r, const char *value, struct qf_err *err)
+{
+    const enum qapi_compression c = qapi_compression_of(value);
+    if (c != QAPI_COMPRESSION_NONE && c != QAPI_COMPRESSION_ZLIB &&
+        c != QAPI_COMPRESSION_ZSTD)
+        return qf_fail(err, QF_E_USAGE,
+                       "--compression: '%s' is not a method; write none, zlib or zstd",
+                       value);
+    r->spec.compression = c;
+    return 0;
+}
+
 static int set_unsafe(struct request *r, const char *value, struct qf_err *err)
 {
     const char *at = value;
@@ -184,10 +215,16 @@ int request_option(struct request *r,
         return set_port(r, value, err);
     if (strcmp(name, "bandwidth") == 0)
         return set_bandwidth(r, value, err);
+    if (strcmp(name, "channels") == 0)
+        return set_channels(r, value, err);
+    if (strcmp(name, "compression") == 0)
+        return set_compression(r, value, err);
     if (strcmp(name, "unsafe") == 0)
         return set_unsafe(r, value, err);
     if (strcmp(name, "dry-run") == 0)
         r->spec.dry_run = true;
+    else if (strcmp(name, "zero-copy") == 0)
+        r->spec.zero_copy = true;
     else if (strcmp(name, "quit-source") == 0)
         r->spec.quit_source = true;
     else if (strcmp(name, "quit-destination") == 0)
@@ -277,8 +314,27 @@ static int apply_tls_dir(struct request *r, struct qf_err *err)
     return 0;
 }
 
+/* What QEMU would refuse is said here, before anything is asked of it. */
+static int check_channels(const struct mig_spec *s, struct qf_err *err)
+{
+    const bool compresses = s->compression != QAPI_COMPRESSION_NONE;
+    if (s->channels_said && s->channels == 0 && (compresses || s->zero_copy))
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--channels 0 and %s exclude each other: one stream has no such thing",
+            compresses ? "--compression" : "--zero-copy");
+    if (compresses && s->zero_copy)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--compression and --zero-copy exclude each other: a compressed page is "
+            "a copy");
+    return 0;
+}
+
 int request_finish(struct request *r, struct qf_err *err)
 {
+    if (check_channels(&r->spec, err) != 0)
+        return -(int)err->code;
     if (apply_tls_dir(r, err) != 0)
         return -(int)err->code;
     for (unsigned i = 0; i < r->n_sets; i++)

@@ -190,6 +190,16 @@ void session_network(struct session *s, int64_t t_ns, const struct netsel_facts 
     step(s, &ev);
 }
 
+void session_host(struct session *s, int64_t t_ns, const struct mig_process *p)
+{
+    json_t *o = event_line(s, t_ns, "host");
+    journal_put_process(o, p);
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_HOST, .t_ns = t_ns};
+    ev.u.host = *p;
+    step(s, &ev);
+}
+
 /* Journaled as it was said: a replay reads it again. */
 static void feed_operator(struct session *s,
                           int64_t t_ns,
@@ -328,7 +338,11 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         return feed_operator_line(s, t_ns, line, err);
     else if (strcmp(kind, "network") == 0)
         return feed_network(s, t_ns, line, err);
-    else if (strcmp(kind, "synced") == 0)
+    else if (strcmp(kind, "host") == 0) {
+        struct mig_process p;
+        journal_get_process(line, &p);
+        session_host(s, t_ns, &p);
+    } else if (strcmp(kind, "synced") == 0)
         session_synced(s, t_ns, json_is_true(json_object_get(line, "failed")));
     else if (strcmp(kind, "down") == 0 && has_side)
         feed_down(s, t_ns, side, line);

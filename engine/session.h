@@ -61,6 +61,8 @@ void session_reply(
 void session_event(struct session *s, int64_t t_ns, enum mig_side_id side, json_t *whole);
 void session_timer(struct session *s, int64_t t_ns);
 void session_cancel(struct session *s, int64_t t_ns);
+/* What the kernel says of the source's process; before session_up of the source. */
+void session_host(struct session *s, int64_t t_ns, const struct mig_process *p);
 void session_network(struct session *s, int64_t t_ns, const struct netsel_facts *facts);
 
 /* An operator's word. 0: it was carried out, as far as the todo list says. QF_E_USAGE,

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "netsel/netsel.h"
+#include "qmp/qapi.h"
 
 enum {
     SPEC_TEXT_MAX = 256,
@@ -36,7 +37,9 @@ enum spec_address_from {
     X(CPU_TYPE, "cpu-type", true)                    \
     X(PCI_DEVICES, "pci-devices", true)              \
     X(UUID, "uuid", true)                            \
-    X(POSTCOPY, "postcopy", false)
+    X(POSTCOPY, "postcopy", false)                   \
+    X(CHANNELS, "channels", false)                   \
+    X(ZERO_COPY, "zero-copy", false)
 
 enum spec_check {
 #define SPEC_CHECK_ENUM(id, name, waivable) SPEC_CHECK_##id,
@@ -61,9 +64,14 @@ struct mig_spec {
     uint16_t port_last;
     /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
     uint64_t bandwidth_bytes_per_s;
-    bool bandwidth_auto; /* it is UINT64_MAX until the network is chosen */
-    uint32_t unsafe;     /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
-    bool dry_run;        /* preflight only: changes nothing */
+    bool bandwidth_auto;               /* it is UINT64_MAX until the network is chosen */
+    bool channels_said;                /* --channels; otherwise the policy's, or chosen */
+    uint32_t channels;                 /* 0: one stream */
+    enum qapi_compression compression; /* of the channels */
+    bool zero_copy;
+    unsigned cores;  /* of the host that qferry is on; 0: not known */
+    uint32_t unsafe; /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
+    bool dry_run;    /* preflight only: changes nothing */
     bool quit_source;
     bool quit_destination;
 };

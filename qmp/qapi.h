@@ -122,22 +122,43 @@ struct qapi_caps {
     uint64_t on;
 };
 
-/* ---- parameters: numbers only; units are QEMU's (ms, bytes per second, percent) ---- */
+/* ---- parameters: numbers; units are QEMU's (ms, bytes per second, percent) ---- */
 
-#define QAPI_PARAMS(X)                                  \
-    X(DOWNTIME_LIMIT, "downtime-limit")                 \
-    X(MAX_BANDWIDTH, "max-bandwidth")                   \
-    X(MAX_POSTCOPY_BANDWIDTH, "max-postcopy-bandwidth") \
-    X(CPU_THROTTLE_INITIAL, "cpu-throttle-initial")     \
-    X(CPU_THROTTLE_INCREMENT, "cpu-throttle-increment") \
-    X(MAX_CPU_THROTTLE, "max-cpu-throttle")             \
-    X(THROTTLE_TRIGGER_THRESHOLD, "throttle-trigger-threshold")
+#define QAPI_PARAMS(X)                                          \
+    X(DOWNTIME_LIMIT, "downtime-limit")                         \
+    X(MAX_BANDWIDTH, "max-bandwidth")                           \
+    X(MAX_POSTCOPY_BANDWIDTH, "max-postcopy-bandwidth")         \
+    X(CPU_THROTTLE_INITIAL, "cpu-throttle-initial")             \
+    X(CPU_THROTTLE_INCREMENT, "cpu-throttle-increment")         \
+    X(MAX_CPU_THROTTLE, "max-cpu-throttle")                     \
+    X(THROTTLE_TRIGGER_THRESHOLD, "throttle-trigger-threshold") \
+    X(MULTIFD_CHANNELS, "multifd-channels")                     \
+    /* a word in QMP, an enum qapi_compression here */          \
+    X(MULTIFD_COMPRESSION, "multifd-compression")               \
+    X(AVAIL_SWITCHOVER_BANDWIDTH, "avail-switchover-bandwidth") /* since 8.2 */
 
 enum qapi_param {
 #define QAPI_PARAM_ENUM(id, name) QAPI_PARAM_##id,
     QAPI_PARAMS(QAPI_PARAM_ENUM)
 #undef QAPI_PARAM_ENUM
         QAPI_PARAM_COUNT
+};
+
+/* multifd-compression. The last three need hardware, and a QEMU that was built for it; they are
+ * here so that what is found can be put back. */
+#define QAPI_COMPRESSIONS(X) \
+    X(NONE, "none")          \
+    X(ZLIB, "zlib")          \
+    X(ZSTD, "zstd")          \
+    X(QATZIP, "qatzip")      \
+    X(QPL, "qpl")            \
+    X(UADK, "uadk")
+
+enum qapi_compression {
+#define QAPI_COMPRESSION_ENUM(id, name) QAPI_COMPRESSION_##id,
+    QAPI_COMPRESSIONS(QAPI_COMPRESSION_ENUM)
+#undef QAPI_COMPRESSION_ENUM
+        QAPI_COMPRESSION_COUNT
 };
 
 struct qapi_params {
@@ -217,6 +238,7 @@ struct qapi_migrate {
     uint64_t remaining_bytes;
     uint64_t transferred_bytes;
     uint64_t walked_bytes; /* (normal + duplicate) pages x page size: what was handled */
+    uint64_t normal_bytes; /* normal pages x page size: before any compression */
     uint64_t dirty_pages_per_s;
     uint64_t page_bytes;
     uint64_t dirty_sync_count;
@@ -313,6 +335,9 @@ const char *qapi_run_name(enum qapi_run_state s);  /* "?" for UNKNOWN */
 const char *qapi_mig_name(enum qapi_mig_status s); /* "?" for UNKNOWN */
 const char *qapi_cap_name(enum qapi_cap c);
 const char *qapi_param_name(enum qapi_param p);
+const char *qapi_compression_name(enum qapi_compression c);
+/* The method of that name, or QAPI_COMPRESSION_COUNT. */
+enum qapi_compression qapi_compression_of(const char *name);
 const char *qapi_command_name(enum qapi_command c);
 bool qapi_command_oob(enum qapi_command c);
 

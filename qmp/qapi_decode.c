@@ -78,6 +78,7 @@ static void decode_ram(const json_t *ram, struct qapi_migrate *m)
     m->page_bytes = u64_or(ram, "page-size", 4096);
     m->walked_bytes = qf_mul_sat(
         qf_add_sat(u64_or(ram, "normal", 0), u64_or(ram, "duplicate", 0)), m->page_bytes);
+    m->normal_bytes = qf_mul_sat(u64_or(ram, "normal", 0), m->page_bytes);
     m->dirty_sync_count = u64_or(ram, "dirty-sync-count", 0);
     m->postcopy_requests = u64_or(ram, "postcopy-requests", 0);
     const double mbps = json_number_value(json_object_get(ram, "mbps"));
@@ -123,12 +124,26 @@ static void decode_caps(const json_t *ret, struct qapi_caps *c)
     }
 }
 
+/* A method that this file does not know could not be put back: as if it were not offered. */
+static bool decode_compression(const json_t *v, uint64_t *out)
+{
+    const char *name = json_string_value(v);
+    const enum qapi_compression c =
+        name ? qapi_compression_of(name) : QAPI_COMPRESSION_COUNT;
+    if (c == QAPI_COMPRESSION_COUNT)
+        return false;
+    *out = (uint64_t)c;
+    return true;
+}
+
 static void decode_params(const json_t *ret, struct qapi_params *p)
 {
-    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
-        if (qmp_json_u64(json_object_get(ret, qapi_param_name((enum qapi_param)i)),
-                         &p->value[i]))
+    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++) {
+        const json_t *v = json_object_get(ret, qapi_param_name((enum qapi_param)i));
+        if (i == QAPI_PARAM_MULTIFD_COMPRESSION ? decode_compression(v, &p->value[i])
+                                                : qmp_json_u64(v, &p->value[i]))
             p->has |= 1U << i;
+    }
 }
 
 static int by_address(const void *a, const void *b)

@@ -17,18 +17,26 @@ static json_t *encode_caps(const struct qapi_cmd *cmd)
     return json_pack("{s:o}", "capabilities", list);
 }
 
+static json_t *encode_param(enum qapi_param which, uint64_t value)
+{
+    if (which == QAPI_PARAM_MULTIFD_COMPRESSION)
+        return json_string(qapi_compression_name(value < QAPI_COMPRESSION_COUNT
+                                                     ? (enum qapi_compression)value
+                                                     : QAPI_COMPRESSION_COUNT));
+    /* QEMU's sizes are unsigned; a value above 2^63-1 has no place in jansson, and none in
+     * a migration: it means "no limit" as well as 2^63-1 does. */
+    return json_integer(
+        (json_int_t)(value > (uint64_t)INT64_MAX ? (uint64_t)INT64_MAX : value));
+}
+
 static json_t *encode_params(const struct qapi_params *p)
 {
     json_t *args = json_object();
     for (unsigned i = 0; args && i < QAPI_PARAM_COUNT; i++) {
         if (!(p->has & (1U << i)))
             continue;
-        /* QEMU's sizes are unsigned; a value above 2^63-1 has no place in jansson, and none in
-         * a migration: it means "no limit" as well as 2^63-1 does. */
-        const uint64_t v =
-            p->value[i] > (uint64_t)INT64_MAX ? (uint64_t)INT64_MAX : p->value[i];
         if (json_object_set_new(args, qapi_param_name((enum qapi_param)i),
-                                json_integer((json_int_t)v)) != 0) {
+                                encode_param((enum qapi_param)i, p->value[i])) != 0) {
             json_decref(args);
             return NULL;
         }

@@ -2,6 +2,8 @@
  * may link it. */
 #include "qmp/qapi.h"
 
+#include <string.h>
+
 const char *qapi_run_name(enum qapi_run_state s)
 {
     switch (s) {
@@ -56,6 +58,29 @@ const char *qapi_param_name(enum qapi_param p)
         break;
     }
     return "?";
+}
+
+const char *qapi_compression_name(enum qapi_compression c)
+{
+    switch (c) {
+#define COMPRESSION_NAME(id, name) \
+    case QAPI_COMPRESSION_##id:    \
+        return name;
+        QAPI_COMPRESSIONS(COMPRESSION_NAME)
+#undef COMPRESSION_NAME
+    case QAPI_COMPRESSION_COUNT:
+        break;
+    }
+    return "?";
+}
+
+enum qapi_compression qapi_compression_of(const char *name)
+{
+    unsigned c = 0;
+    while (c < QAPI_COMPRESSION_COUNT &&
+           strcmp(name, qapi_compression_name((enum qapi_compression)c)) != 0)
+        c++;
+    return (enum qapi_compression)c;
 }
 
 const char *qapi_command_name(enum qapi_command c)

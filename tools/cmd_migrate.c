@@ -36,6 +36,10 @@ static const char usage[] =
     "      --network CIDR          a network for migrations, in order of preference; repeatable\n"
     "      --bandwidth RATE        100Mbit, 125MiB; auto (default): what the chosen network\n"
     "                              allows; hypervisor: as QEMU is set\n"
+    "      --channels N            connections for the memory (multifd), 0 = one stream; default:\n"
+    "                              the policy's, or as many as link and cores call for\n"
+    "      --compression METHOD    of the channels: none (default), zlib, zstd\n"
+    "      --zero-copy             channels send from the guest's memory without a copy\n"
     "      --destination-address A an address of the destination's host; repeatable\n"
     "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
     "      --tls-dir DIR           ca-cert.pem, client-cert.pem, client-key.pem for tls: monitors\n"
@@ -296,6 +300,9 @@ static const struct option options[] = {
     {"networks", required_argument, NULL, 'n'},
     {"network", required_argument, NULL, OPT_ENGINE},
     {"bandwidth", required_argument, NULL, OPT_ENGINE},
+    {"channels", required_argument, NULL, OPT_ENGINE},
+    {"compression", required_argument, NULL, OPT_ENGINE},
+    {"zero-copy", no_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
     {"tls-dir", required_argument, NULL, OPT_ENGINE},

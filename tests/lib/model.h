@@ -109,6 +109,8 @@ struct model_machine {
     bool busy;              /* another client holds the monitor: no greeting */
     bool dead;              /* there is no such process */
     bool no_oob;            /* out-of-band is not offered */
+    bool no_postcopy;       /* offered, and refused when it is turned on: userfaultfd */
+    bool no_zstd;           /* built without it */
     int64_t reply_ns;       /* a reply comes so long after the command; 0: 200 us */
 };
 
@@ -131,6 +133,7 @@ struct model_setup {
     /* The network. */
     uint64_t link_bytes_per_s; /* 0: 1 GB/s */
     int64_t device_ns;         /* the device state's way and load; 0: 8 ms */
+    unsigned compresses_to;    /* percent, by channels with compression; 0: 100 */
     int64_t connect_ns;        /* setup takes; 0: 3 ms */
     int64_t clean_ns;   /* QEMU before 11: from `failed` to the end of clean-up; 0: 30 ms */
     int64_t silence_ns; /* TCP gives up on a silent network; 0: 924 s, as Linux does */

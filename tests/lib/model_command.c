@@ -32,10 +32,15 @@ void model_offers(struct one *s)
         [QAPI_PARAM_CPU_THROTTLE_INCREMENT] = 10,
         [QAPI_PARAM_MAX_CPU_THROTTLE] = 99,
         [QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD] = 50,
+        [QAPI_PARAM_MULTIFD_CHANNELS] = 2,
+        [QAPI_PARAM_MULTIFD_COMPRESSION] = QAPI_COMPRESSION_NONE,
+        [QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH] = 0,
     };
     s->caps_offered = caps_of(s->cfg.flavour) & ~s->cfg.caps_missing;
     s->caps = s->cfg.caps_on & s->caps_offered;
     s->params.has = (1U << QAPI_PARAM_COUNT) - 1;
+    if (s->cfg.flavour == MODEL_7_2)
+        s->params.has &= ~(1U << QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH);
     memcpy(s->params.value, defaults, sizeof(defaults));
 }
 
@@ -99,8 +104,8 @@ static json_t *ram(const struct model *m, bool completed)
     put(r, "transferred", f->sent_bytes);
     put(r, "remaining", left);
     put(r, "duplicate", zero);
-    put(r, "normal", f->sent_bytes / PAGE_BYTES);
-    put(r, "normal-bytes", f->sent_bytes / PAGE_BYTES * PAGE_BYTES);
+    put(r, "normal", f->raw_bytes / PAGE_BYTES);
+    put(r, "normal-bytes", f->raw_bytes / PAGE_BYTES * PAGE_BYTES);
     put(r, "page-size", PAGE_BYTES);
     put(r, "dirty-pages-rate", completed ? 0 : f->dirty_pages_per_s);
     put(r, "dirty-sync-count", f->pass);
@@ -256,9 +261,16 @@ static void query_params(struct model *m, struct one *s, json_t *args, struct an
 {
     (void)m;
     (void)args;
-    a->ret = json_pack("{s:i, s:s}", "multifd-channels", 2, "tls-creds", "");
-    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
-        put(a->ret, qapi_param_name((enum qapi_param)i), s->params.value[i]);
+    a->ret = json_pack("{s:s}", "tls-creds", "");
+    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++) {
+        const char *name = qapi_param_name((enum qapi_param)i);
+        const uint64_t v = s->params.value[i];
+        if (i == QAPI_PARAM_MULTIFD_COMPRESSION)
+            (void)json_object_set_new(
+                a->ret, name, json_string(qapi_compression_name((enum qapi_compression)v)));
+        else if (s->params.has & (1U << i))
+            put(a->ret, name, v);
+    }
 }
 
 static void query_yank(struct model *m, struct one *s, json_t *args, struct answer *a)
@@ -333,7 +345,12 @@ static void set_caps(struct model *m, struct one *s, json_t *args, struct answer
     }
     const uint64_t next = (s->caps & ~mask) | on;
     const uint64_t late = BIT(MULTIFD) | BIT(POSTCOPY_PREEMPT);
-    if ((next & BIT(POSTCOPY_PREEMPT)) && !(next & BIT(POSTCOPY_RAM)))
+    const uint64_t pair = BIT(MULTIFD) | BIT(POSTCOPY_RAM);
+    if (s->cfg.flavour == MODEL_10_0 && (next & pair) == pair)
+        a->error = "Postcopy is not yet compatible with multifd";
+    else if (s->cfg.no_postcopy && (next & BIT(POSTCOPY_RAM)))
+        a->error = "Postcopy is not supported: Userfaultfd not available";
+    else if ((next & BIT(POSTCOPY_PREEMPT)) && !(next & BIT(POSTCOPY_RAM)))
         a->error = "Postcopy preempt requires postcopy-ram";
     else if (s->side == MODEL_DST && s->incoming_used && s->cfg.flavour != MODEL_7_2 &&
              (next & ~s->caps & late))
@@ -357,7 +374,16 @@ static void set_params(struct model *m, struct one *s, json_t *args, struct answ
         while (i < QAPI_PARAM_COUNT &&
                strcmp(key, qapi_param_name((enum qapi_param)i)) != 0)
             i++;
-        if (i == QAPI_PARAM_COUNT || !qmp_json_u64(v, &p.value[i])) {
+        const bool known = i < QAPI_PARAM_COUNT && (s->params.has & (1U << i));
+        const char *method = json_string_value(v);
+        if (known && i == QAPI_PARAM_MULTIFD_COMPRESSION && method) {
+            p.value[i] = qapi_compression_of(method);
+            if (p.value[i] > QAPI_COMPRESSION_ZSTD ||
+                (s->cfg.no_zstd && p.value[i] == QAPI_COMPRESSION_ZSTD)) {
+                a->error = "Parameter 'multifd-compression' does not accept value 'zstd'";
+                return;
+            }
+        } else if (!known || !qmp_json_u64(v, &p.value[i])) {
             a->error = "Parameter is unexpected";
             return;
         }

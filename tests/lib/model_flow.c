@@ -225,13 +225,26 @@ static uint64_t rate_limit(const struct model *m, enum qapi_param param)
     return limit == 0 ? m->setup.link_bytes_per_s : least(limit, m->setup.link_bytes_per_s);
 }
 
+/* To so many percent; only channels can. */
+static unsigned compresses_to(const struct model *m)
+{
+    const struct one *s = &m->one[MODEL_SRC];
+    return m->setup.compresses_to > 0 && model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD) &&
+                   s->params.value[QAPI_PARAM_MULTIFD_COMPRESSION] != QAPI_COMPRESSION_NONE
+               ? m->setup.compresses_to
+               : 100;
+}
+
 static void push(struct model *m, uint64_t rate)
 {
     struct flow *f = &m->flow;
-    const uint64_t n =
-        f->net_silent ? 0 : least(f->unsent, qf_mul_div(rate, TICK_MS, 1000));
+    const unsigned percent = compresses_to(m);
+    const uint64_t raw = qf_mul_div(rate, 100, percent);
+    const uint64_t n = f->net_silent ? 0 : least(f->unsent, qf_mul_div(raw, TICK_MS, 1000));
     f->unsent -= n;
-    f->sent_bytes += n;
+    f->raw_bytes += n;
+    /* 7.2 counts pages, not what becomes of them (fact sheet 2.5) */
+    f->sent_bytes += src(m)->cfg.flavour == MODEL_7_2 ? n : qf_mul_div(n, percent, 100);
     if (m->now_ns - f->window_ns < WINDOW_MS * MODEL_MS)
         return;
     f->bandwidth = qf_mul_div(f->sent_bytes - f->window_sent, (uint64_t)MODEL_S,
@@ -314,8 +327,10 @@ static void tick_precopy(struct model *m)
         stop_for_switch(m);
         return;
     }
+    const uint64_t said = src(m)->params.value[QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH];
     const uint64_t threshold =
-        qf_mul_div(f->bandwidth, src(m)->params.value[QAPI_PARAM_DOWNTIME_LIMIT], 1000);
+        qf_mul_div(said > 0 ? said : f->bandwidth,
+                   src(m)->params.value[QAPI_PARAM_DOWNTIME_LIMIT], 1000);
     const bool always = src(m)->cfg.flavour == MODEL_11_1 &&
                         model_is_cap(m, MODEL_SRC, QAPI_CAP_POSTCOPY_RAM) &&
                         m->now_ns - f->sync_ns >= WINDOW_MS * MODEL_MS;
@@ -365,6 +380,17 @@ static const char *why_unfit(const struct model *m)
     return NULL;
 }
 
+static bool agree_about_channels(struct model *m)
+{
+    const uint64_t *s = src(m)->params.value;
+    const uint64_t *d = dst(m)->params.value;
+    const bool on = model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD);
+    if (on != model_is_cap(m, MODEL_DST, QAPI_CAP_MULTIFD))
+        return false;
+    return !on || (s[QAPI_PARAM_MULTIFD_CHANNELS] == d[QAPI_PARAM_MULTIFD_CHANNELS] &&
+                   s[QAPI_PARAM_MULTIFD_COMPRESSION] == d[QAPI_PARAM_MULTIFD_COMPRESSION]);
+}
+
 static void connected(struct model *m)
 {
     struct flow *f = &m->flow;
@@ -382,6 +408,8 @@ static void connected(struct model *m)
         fail(m, "Failed to connect to '192.0.2.7': Connection refused");
         return;
     }
+    if (!agree_about_channels(m))
+        model_blame(m, "the sides do not agree about channels"); /* rule 8 */
     f->connected = true;
     f->setup_ns = f->sync_ns = f->rate_ns = f->window_ns = f->period_ns = m->now_ns;
     f->sent_bytes = m->setup.zero_bytes / PAGE_BYTES * 9;
@@ -445,6 +473,11 @@ static void postcopy_loaded(struct model *m)
     if (f->load_fails) {
         dst_fails(m, "error while loading state for instance 0x0 of device 'model'");
         model_plan(m, PLAN_PEER_LOST, ACK_MS * MODEL_MS, 0);
+        return;
+    }
+    if (d->cfg.flavour == MODEL_7_2 && model_is_cap(m, MODEL_DST, QAPI_CAP_MULTIFD)) {
+        model_blame(m, "post-copy with channels: 7.2 aborts"); /* rule 7 */
+        model_kill(m, MODEL_DST);
         return;
     }
     f->loaded = true;
@@ -673,8 +706,10 @@ const char *flow_cancel(struct model *m, bool engine)
     f->throttle = 0;
     model_status(m, MODEL_SRC, QAPI_MIG_CANCELLING);
     close_stream(m);
-    const bool hangs = was == QAPI_MIG_SETUP && f->net_silent &&
-                       s->cfg.flavour != MODEL_10_0; /* until connect() ends */
+    const bool hangs =
+        f->net_silent &&
+        (was == QAPI_MIG_SETUP ? s->cfg.flavour != MODEL_10_0 /* until connect() ends */
+                               : model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD));
     if (!hangs)
         model_plan(m, PLAN_CANCELLED, CANCEL_MS * MODEL_MS, 0);
     return NULL;

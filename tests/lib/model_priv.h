@@ -113,9 +113,10 @@ struct flow {
     int64_t end_ns;
     uint64_t total;
     uint64_t unsent;
-    uint64_t at_sync; /* unsent, then */
-    uint64_t dirtied; /* since the last sync, distinct */
-    uint64_t sent_bytes;
+    uint64_t at_sync;    /* unsent, then */
+    uint64_t dirtied;    /* since the last sync, distinct */
+    uint64_t sent_bytes; /* as QEMU counts them: from 8.0 on after compression */
+    uint64_t raw_bytes;
     uint64_t pass;
     int64_t sync_ns;
     int64_t rate_ns;
