@@ -125,6 +125,8 @@ static json_t *dump_spec(const struct mig_spec *s)
     journal_put(o, "port_last", json_integer(s->port_last));
     put_u64(o, "bandwidth", s->bandwidth_bytes_per_s); /* null: hypervisor's */
     journal_put(o, "bandwidth_auto", json_boolean(s->bandwidth_auto));
+    journal_put(o, "retries", json_integer((json_int_t)s->retries));
+    journal_put(o, "restarts", json_boolean(s->restarts));
     journal_put(o, "unsafe", json_integer(s->unsafe));
     journal_put(o, "dry_run", json_boolean(s->dry_run));
     journal_put(o, "quit_source", json_boolean(s->quit_source));
@@ -174,6 +176,9 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
     s->port_first = (uint16_t)get_u64(o, "port_first");
     s->port_last = (uint16_t)get_u64(o, "port_last");
     s->bandwidth_bytes_per_s = get_u64(o, "bandwidth");
+    const uint64_t retries = get_u64(o, "retries");
+    s->retries = retries > SPEC_RETRIES_MAX ? SPEC_RETRIES_MAX : (unsigned)retries;
+    s->restarts = json_is_true(json_object_get(o, "restarts"));
     s->unsafe = (uint32_t)get_u64(o, "unsafe");
     s->dry_run = json_is_true(json_object_get(o, "dry_run"));
     s->quit_source = json_is_true(json_object_get(o, "quit_source"));

@@ -24,6 +24,8 @@ enum mig_event_kind {
     MIG_EV_SYNCED,   /* the journal is on the disk, or could not be put there (failed) */
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
     MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
+    /* the command of MIG_DO_RESTART has ended, well or not */
+    MIG_EV_RESTARTED,
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -98,6 +100,10 @@ struct mig_event {
         bool sync_failed;
         struct mig_operator op;
         const struct netsel_facts *network; /* lent */
+        struct {
+            bool failed;
+            char text[QF_ERR_TEXT]; /* why: how it ended, and its last words */
+        } restarted;
     } u;
 };
 

@@ -10,7 +10,8 @@
 
 enum {
     SPEC_TEXT_MAX = 256,
-    SPEC_ADDRESSES_MAX = 8 /* of the destination; one more is refused */
+    SPEC_ADDRESSES_MAX = 8, /* of the destination; one more is refused */
+    SPEC_RETRIES_MAX = 100
 };
 
 /* Why `address` is what it is. */
@@ -62,6 +63,8 @@ struct mig_spec {
     /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
     uint64_t bandwidth_bytes_per_s;
     bool bandwidth_auto; /* it is UINT64_MAX until the network is chosen */
+    unsigned retries;    /* --retries: over another network, when one is lost */
+    bool restarts;       /* --restart-destination was given; the command is the driver's */
     uint32_t unsafe;     /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
     bool dry_run;        /* preflight only: changes nothing */
     bool quit_source;
