@@ -8,6 +8,7 @@
  *   no memory for a link or a message      the same: a lost link
  *   the source's process cannot be seen    MIG_EV_HOST says so
  *   the networks cannot be probed          MIG_EV_NETWORK with the reason
+ *   a fresh destination cannot be started  MIG_EV_RESTARTED with the reason
  *   the journal cannot be written          on_journal_error once, on without it
  *   the journal's disk hangs               the machine waits for SYNCED, but not for ever
  *   the caller cancels at any time         MIG_EV_CANCEL
@@ -26,6 +27,7 @@
 
 #include "engine/host_uv.h"
 #include "engine/network_uv.h"
+#include "engine/restart_uv.h"
 #include "qmp/creds_uv.h"
 #include "qmp/qapi_json.h"
 
@@ -267,12 +269,51 @@ static void feed_broken_probe(struct drive *d)
     session_network(&d->session, now(), &facts);
 }
 
-static void start_probe(struct drive *d)
+static void start_probe(struct drive *d, const struct mig_do *item)
 {
-    d->probe_broken = network_probe(&d->probe, d->loop, &d->session.mig.spec, false,
-                                    on_probed, d, &d->probe_err) != 0;
+    d->probe_broken =
+        network_probe(&d->probe, d->loop, &d->session.mig.spec, item->u.probe.to_the_end,
+                      on_probed, d, &d->probe_err) != 0;
     if (!d->probe_broken)
         d->handles_open++;
+}
+
+/* ---- a fresh destination ---- */
+
+static void on_restart_closed(void *arg)
+{
+    struct drive *d = arg;
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+static void close_restart(struct drive *d)
+{
+    restart_close(d->restart, on_restart_closed, d);
+    d->restart = NULL;
+}
+
+static void on_restarted(struct restart *r, const char *why, void *arg)
+{
+    struct drive *d = arg;
+    (void)r;
+    session_restarted(&d->session, now(), why);
+    close_restart(d);
+    carry_out(d);
+}
+
+static void start_restart(struct drive *d, const struct mig_do *item)
+{
+    d->restart_broken =
+        restart_start(&d->restart, d->loop, d->restart_command, &d->session.mig.spec, item,
+                      MIG_RESTART_MS, on_restarted, d, &d->restart_err) != 0;
+    if (!d->restart_broken)
+        d->handles_open++;
+}
+
+void drive_use_restart(struct drive *d, const char *command)
+{
+    d->restart_command = command;
 }
 
 /* ---- the list ---- */
@@ -320,6 +361,7 @@ static void close_all(struct drive *d)
     for (unsigned i = 0; i < MIG_SIDES; i++)
         close_link(d, (enum mig_side_id)i);
     close_probe(d);
+    close_restart(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     start_sync(d); /* the result, too, is put on the disk */
 }
@@ -352,7 +394,10 @@ static void carry_out_list(struct drive *d)
             close_link(d, item->side);
             break;
         case MIG_DO_PROBE:
-            start_probe(d);
+            start_probe(d, item);
+            break;
+        case MIG_DO_RESTART:
+            start_restart(d, item);
             break;
         case MIG_DO_SYNC: /* last: it need not hold up what goes to QEMU */
             sync = true;
@@ -386,6 +431,9 @@ static void carry_out(struct drive *d)
             session_down(&d->session, now(), side, &why, false);
         } else if (d->probe_broken) {
             feed_broken_probe(d);
+        } else if (d->restart_broken) {
+            d->restart_broken = false;
+            session_restarted(&d->session, now(), d->restart_err.text);
         } else if (d->synced_now) {
             d->synced_now = false;
             session_synced(&d->session, now(), false);

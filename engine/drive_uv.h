@@ -53,6 +53,11 @@ struct drive {
     bool closing;
     int journal_fd;      /* -1: none; owned */
     struct qf_buf lines; /* to be written before the next action leaves */
+    /* --restart-destination; lent; NULL: none */
+    const char *restart_command;
+    struct restart *restart;   /* it runs; NULL: no */
+    bool restart_broken;       /* it could not be run, to be fed after the list ... */
+    struct qf_err restart_err; /* ... for this reason */
     uv_work_t warm;
     uv_fs_t sync;
     int sync_fd; /* what the sync under way works on */
@@ -78,6 +83,10 @@ int drive_start(struct drive *d,
                 const struct drive_ops *ops,
                 void *arg,
                 struct qf_err *err);
+
+/* What starts a fresh destination (restart_uv.h), where the spec's `restarts` says that there is such a
+ * command. Right after drive_start; command is lent until on_end. */
+void drive_use_restart(struct drive *d, const char *command);
 
 /* The user wants it stopped. What that means is the machine's to say; it is told from the loop,
  * so this may be called at any time, also from inside the callbacks above, and before the loop

@@ -139,6 +139,8 @@ static json_t *dump_spec(const struct mig_spec *s)
     put_u64(o, "bandwidth", s->bandwidth_bytes_per_s); /* null: hypervisor's */
     journal_put(o, "bandwidth_auto", json_boolean(s->bandwidth_auto));
     put_channels(o, s);
+    journal_put(o, "retries", json_integer((json_int_t)s->retries));
+    journal_put(o, "restarts", json_boolean(s->restarts));
     journal_put(o, "unsafe", json_integer(s->unsafe));
     journal_put(o, "dry_run", json_boolean(s->dry_run));
     journal_put(o, "quit_source", json_boolean(s->quit_source));
@@ -225,6 +227,9 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
     s->bandwidth_bytes_per_s = get_u64(o, "bandwidth");
     if (!get_channels(o, s))
         return false;
+    const uint64_t retries = get_u64(o, "retries");
+    s->retries = retries > SPEC_RETRIES_MAX ? SPEC_RETRIES_MAX : (unsigned)retries;
+    s->restarts = json_is_true(json_object_get(o, "restarts"));
     s->unsafe = (uint32_t)get_u64(o, "unsafe");
     s->dry_run = json_is_true(json_object_get(o, "dry_run"));
     s->quit_source = json_is_true(json_object_get(o, "quit_source"));

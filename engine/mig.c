@@ -29,7 +29,9 @@ static const struct phase_row phases[] = {
                                           TO(HELD)},
     [MIG_POSTCOPY]   = {phase_postcopy,   TO(FINISH) | TO(ROLLBACK) | TO(RECONCILE) | TO(HELD)},
     [MIG_FINISH]     = {phase_finish,     TO(DONE) | TO(ROLLBACK) | TO(RECONCILE) | TO(HELD)},
-    [MIG_ROLLBACK]   = {phase_rollback,   TO(FAILED) | TO(FINISH) | TO(RECONCILE) | TO(HELD)},
+    [MIG_ROLLBACK]   = {phase_rollback,   TO(FAILED) | TO(FINISH) | TO(RECONCILE) | TO(HELD) |
+                                          TO(AGAIN)},
+    [MIG_AGAIN]      = {phase_again,      TO(CONNECT) | TO(FAILED) | TO(RECONCILE)},
     [MIG_RECONCILE]  = {phase_reconcile,  TO(PRECOPY) | TO(SWITCHOVER) | TO(POSTCOPY) | TO(FINISH) |
                                           TO(ROLLBACK) | TO(FAILED) | TO(HELD)},
     [MIG_DONE]       = {NULL, 0},
@@ -157,6 +159,11 @@ bool mig_is_past(const struct mig *m, int64_t since_ns, uint64_t ms)
     return m->now_ns - since_ns >= qf_ms_to_ns(ms);
 }
 
+enum qf_code mig_unreachable(const struct mig *m, enum mig_side_id side, enum qf_code code)
+{
+    return m->attempt > 1 && side == MIG_DST ? QF_E_LOST : code;
+}
+
 bool mig_heard(const struct mig_event *ev, enum mig_side_id side, enum qapi_command c)
 {
     return ev->kind == MIG_EV_REPLY && ev->side == side && ev->u.reply.command == c;
@@ -250,6 +257,8 @@ static void mig_invariant(const struct mig *m)
     assert(m->phase != MIG_HELD || m->code == QF_E_HELD);
     assert(!m->continued || m->started);
     assert(m->phase != MIG_DONE || m->spec.dry_run || m->handed_over);
+    assert(m->phase != MIG_AGAIN || (m->started && !m->handed_over));
+    assert(m->phase != MIG_CONNECT || !m->started);
 }
 
 static uint64_t ms_between(int64_t from_ns, int64_t to_ns)
@@ -267,7 +276,7 @@ static enum record_place where_it_runs(const struct mig *m)
         const enum qapi_run_state run = m->side[MIG_SRC].run;
         const bool there = run != QAPI_RUN_UNKNOWN && run != QAPI_RUN_INMIGRATE &&
                            run != QAPI_RUN_POSTMIGRATE && run != QAPI_RUN_PRELAUNCH;
-        const bool seen = m->side[MIG_SRC].link == MIG_LINK_UP;
+        const bool seen = m->side[MIG_SRC].link == MIG_LINK_UP || m->attempt > 1;
         return there && seen ? PLACE_SOURCE : PLACE_UNKNOWN;
     }
     switch (v.owner) {
@@ -307,11 +316,16 @@ static void end(struct mig *m, struct mig_todo *todo)
     r->running_on = where_it_runs(m);
     if (m->phase == MIG_DONE && !m->spec.dry_run)
         r->running_on = PLACE_DESTINATION;
-    (void)snprintf(r->reason, sizeof(r->reason), "%s", m->reason);
+    if (m->attempt > 1 && m->outcome != OUTCOME_COMPLETED)
+        (void)snprintf(r->reason, sizeof(r->reason), "attempt %u: %.480s", m->attempt,
+                       m->reason);
+    else
+        (void)snprintf(r->reason, sizeof(r->reason), "%s", m->reason);
     r->mode = m->was_postcopy      ? MODE_POSTCOPY
               : m->guest_paused || m->paused_at_start ? MODE_STOP_AND_COPY
                                    : MODE_PRECOPY;
-    r->total_ms = m->started ? ms_between(m->migrate_ns, m->now_ns) : POLICY_UNKNOWN;
+    const int64_t began_ns = m->first_migrate_ns ? m->first_migrate_ns : m->migrate_ns;
+    r->total_ms = m->started ? ms_between(began_ns, m->now_ns) : POLICY_UNKNOWN;
     r->downtime_ms = src->migrate.downtime_ms == QAPI_UNKNOWN_U64
                          ? POLICY_UNKNOWN
                          : src->migrate.downtime_ms;
@@ -384,7 +398,9 @@ static void late(struct mig *m, const struct mig_ask *a, struct mig_todo *todo)
     case LATE_GIVE_UP:
         if (m->phase == MIG_PREFLIGHT || m->phase == MIG_CONFIGURE)
             mig_fail(m, OUTCOME_FAILED,
-                     m->phase == MIG_PREFLIGHT ? QF_E_UNREACHABLE : QF_E_TIMEOUT,
+                     m->phase == MIG_PREFLIGHT
+                         ? mig_unreachable(m, a->side, QF_E_UNREACHABLE)
+                         : QF_E_TIMEOUT,
                      "the %s does not answer %s", mig_side_name(a->side),
                      qapi_command_name(a->command));
         break;
@@ -432,6 +448,7 @@ void mig_init(struct mig *m, const struct mig_spec *spec, const struct policy *p
     memset(m, 0, sizeof(*m));
     m->spec = *spec;
     m->policy = *policy;
+    m->attempt = 1;
     policy_run_init(&m->policy_run);
     m->wake_ns = INT64_MAX;
     for (unsigned i = 0; i < MIG_ASKS_MAX; i++)
@@ -445,7 +462,7 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
     if (m->ended)
         return;
     assert(ev->t_ns >= m->now_ns);
-    assert(ev->kind <= MIG_EV_HOST);
+    assert(ev->kind < MIG_EV_ENTER);
     m->now_ns = ev->t_ns;
     if (m->wake_ns <= m->now_ns)
         m->wake_ns = INT64_MAX; /* it has come; the phase asks again */

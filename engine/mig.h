@@ -8,6 +8,7 @@
  *   failure or cancel before the line of no return:   ROLLBACK > FAILED
  *   link lost after START, any doubt:                 RECONCILE > the true phase, or HELD
  *   facts in conflict, or a side that stays silent:   HELD (touch nothing, a person must look)
+ *   undone, since its network was lost:               ROLLBACK > AGAIN > CONNECT, over the next one
  *
  * Events carry their own time; what is to be done comes back as a list. The machine opens
  * nothing, waits for nothing and reads no clock, so many of them live in one process without
@@ -46,6 +47,7 @@ enum {
     X(POSTCOPY, "postcopy", "postcopy")       \
     X(FINISH, "finish", "finish")             \
     X(ROLLBACK, "rollback", "cancel")         \
+    X(AGAIN, "again", "cancel")               \
     X(RECONCILE, "reconcile", "recover")      \
     X(DONE, "done", "done")                   \
     X(FAILED, "failed", "done")               \
@@ -150,6 +152,18 @@ struct mig {
     bool network_known; /* MIG_EV_NETWORK has come */
     struct netsel_choice network;
     uint64_t network_bytes_per_s; /* the limit that the network sets; 0: none */
+    bool probing;                 /* MIG_DO_PROBE was asked for and is not answered */
+
+    /* Starting again over another network (phase_again.c). */
+    unsigned attempt;          /* this one; from 1 */
+    bool no_again;             /* not once more, whatever spec.retries says */
+    int64_t first_migrate_ns;  /* `migrate` was sent for the first time; 0: not yet */
+    struct netsel_choice next; /* with the network in use after all others */
+    bool next_known;
+    int64_t probe_ns;     /* it was asked for last */
+    uint64_t still_bytes; /* the source's counter ... */
+    int64_t still_ns;     /* ... has stood there since; 0: not looked at yet */
+    bool still_told;      /* that it stands, and that nothing can be done about it */
 
     /* What carries the memory: mig_channels.c. */
     unsigned channels;                 /* multifd channels; 0: one stream */

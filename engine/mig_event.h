@@ -25,6 +25,8 @@ enum mig_event_kind {
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
     MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
     MIG_EV_HOST,     /* what the kernel says of the source's QEMU, on this host */
+    /* the command of MIG_DO_RESTART has ended, well or not */
+    MIG_EV_RESTARTED,
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -108,6 +110,10 @@ struct mig_event {
         struct mig_operator op;
         const struct netsel_facts *network; /* lent */
         struct mig_process host;
+        struct {
+            bool failed;
+            char text[QF_ERR_TEXT]; /* why: how it ended, and its last words */
+        } restarted;
     } u;
 };
 

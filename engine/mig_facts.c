@@ -98,8 +98,7 @@ static bool is_exiting(const struct mig_side *s)
                                 strcmp(s->shutdown_reason, "host-signal") == 0);
 }
 
-/* A link that went down takes its unanswered commands with it. */
-static void forget_asks(struct mig *m, enum mig_side_id side)
+void mig_forget_asks(struct mig *m, enum mig_side_id side)
 {
     for (struct mig_ask *a = m->ask; a < m->ask + MIG_ASKS_MAX; a++)
         if (a->id != 0 && a->side == side)
@@ -152,7 +151,7 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
         s->link = MIG_LINK_DOWN;
         s->gone = ev->u.down.gone || is_exiting(s);
         s->fresh = false;
-        forget_asks(m, ev->side);
+        mig_forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:
         if (!qapi_command_oob(ev->u.reply.command))
@@ -175,10 +174,13 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
     case MIG_EV_HOST:
         m->process = ev->u.host;
         break;
+    case MIG_EV_NETWORK:
+        m->probing = false;
+        break;
     case MIG_EV_BEGIN:
     case MIG_EV_TIMER:
     case MIG_EV_OPERATOR:
-    case MIG_EV_NETWORK:
+    case MIG_EV_RESTARTED:
     case MIG_EV_ENTER:
     case MIG_EV_LATE:
         break;

@@ -10,6 +10,8 @@ enum { NETWORK_MS = 10000 /* far beyond what a probe takes: it is bounded itself
 
 void mig_take_network(struct mig *m, const struct netsel_facts *f)
 {
+    if (m->phase == MIG_PRECOPY || m->phase == MIG_ROLLBACK || m->phase == MIG_AGAIN)
+        again_take_network(m, f);
     if (m->network_known || (m->phase != MIG_CONNECT && m->phase != MIG_PREFLIGHT))
         return;
     netsel_choose(&m->spec.networks, f, &m->network);

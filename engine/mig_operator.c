@@ -94,6 +94,8 @@ static const char *phase_refusal(const struct mig *m)
         return "the destination has the whole guest";
     case MIG_ROLLBACK:
         return "the move is being taken back";
+    case MIG_AGAIN:
+        return "the move was taken back, and is about to be started again";
     case MIG_RECONCILE:
         return "a connection was lost, and where the move stands is being found out; say it "
                "again in a moment";
@@ -118,8 +120,9 @@ static int check_cancel(const struct mig *m, struct qf_err *err)
     case MIG_MEASURE:
     case MIG_CONFIGURE:
     case MIG_START:
-    case MIG_PRECOPY:   /* after migrate-start-postcopy: in pre-switchover, if that comes */
-    case MIG_ROLLBACK:  /* nothing is left to be done for it */
+    case MIG_PRECOPY: /* after migrate-start-postcopy: in pre-switchover, if that comes */
+    case MIG_ROLLBACK: /* nothing is left to be done for it, but that it is not started again */
+    case MIG_AGAIN:
     case MIG_RECONCILE: /* if it turns out to be possible */
         return 0;
     case MIG_SWITCHOVER:

@@ -9,7 +9,7 @@
 typedef void mig_handler(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
 mig_handler phase_connect, phase_preflight, phase_measure, phase_configure, phase_start,
     phase_precopy, phase_switchover, phase_postcopy, phase_finish, phase_rollback,
-    phase_reconcile;
+    phase_reconcile, phase_again;
 
 /* ---- commands in flight (mig_ask.c) ---- */
 
@@ -42,6 +42,13 @@ uint32_t mig_ask_deadline_ms(enum qapi_command c);
 /* ---- facts (mig_facts.c) ---- */
 
 void mig_take_facts(struct mig *m, const struct mig_event *ev);
+
+/* A link that went down, or is given up, takes its unanswered commands with it. */
+void mig_forget_asks(struct mig *m, enum mig_side_id side);
+
+/* The code for a side that cannot be reached before memory moves. In a later attempt a destination
+ * is one that did not come back: the connection was lost, and the source runs on. */
+enum qf_code mig_unreachable(const struct mig *m, enum mig_side_id side, enum qf_code code);
 
 /* ---- the way across (mig_network.c) ---- */
 
@@ -77,6 +84,18 @@ uint64_t mig_switchover_rate(const struct mig *m);
 
 /* Is the source's monitor on this host? Interfaces, routes and cores are those of it. */
 bool mig_is_source_here(const struct mig *m);
+/* ---- starting again over another network (phase_again.c) ---- */
+
+/* May the migration that was undone be started again, if it was the network? */
+bool again_is_possible(const struct mig *m);
+
+/* PRECOPY: does the stream stand still, and is it for the network? To be asked with each answer of
+ * the source and when MIG_EV_NETWORK has come. True: the migration is given up, to be started again
+ * over another one. */
+bool again_watch(struct mig *m, struct mig_todo *todo);
+
+/* MIG_EV_NETWORK in the course of a migration: what it says of the network in use, and of others. */
+void again_take_network(struct mig *m, const struct netsel_facts *f);
 
 /* ---- the operator (mig_operator.c) ---- */
 

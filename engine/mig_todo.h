@@ -13,10 +13,14 @@
 enum {
     /* A step that asks for more is a bug (asserted): the longest, preflight's verdict followed by
      * the first commands of configure, needs fewer than half of these. */
-    MIG_TODO_MAX = 64
+    MIG_TODO_MAX = 64,
+    MIG_RESTART_MS = 60 * 1000
 };
 
 enum mig_do_kind {
+    /* run the command that starts a fresh destination; MIG_EV_RESTARTED follows, at most
+     * MIG_RESTART_MS later */
+    MIG_DO_RESTART,
     MIG_DO_OPEN,   /* open the link to side; MIG_EV_UP or MIG_EV_DOWN follows */
     MIG_DO_SEND,   /* send cmd to side under id; MIG_EV_REPLY or MIG_EV_DOWN follows */
     MIG_DO_CLOSE,  /* close the link to side; nothing follows */
@@ -34,6 +38,15 @@ struct mig_do {
             uint64_t id;
             struct qapi_cmd cmd;
         } send;
+        struct {
+            bool to_the_end; /* of every network, not only until one is chosen */
+        } probe;
+        struct {
+            unsigned attempt;              /* that is to come; the first was 1 */
+            char network[NETSEL_NAME_MAX]; /* that it is to take, as far as is known now */
+            char address[NETSEL_IP_TEXT];  /* the destination's in it */
+            char reason[RECORD_TEXT_MAX];  /* why the last one failed */
+        } restart;
         struct record record;
     } u;
 };

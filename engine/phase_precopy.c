@@ -363,12 +363,14 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && !ev->u.reply.refused) {
         /* In setup the counters are empty, and worth no record; time limits hold all the same. */
         take_sample(m, m->side[MIG_SRC].migrate.total_bytes > 0, todo);
-        if (m->going)
+        if (m->going || again_watch(m, todo))
             return;
         if (m->sample_again)
             ask_sample(m, todo);
         return;
     }
+    if (ev->kind == MIG_EV_NETWORK && again_watch(m, todo))
+        return;
     if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
         ev->u.qmp.kind == QAPI_EVENT_SHUTDOWN)
         mig_warn(todo, "the destination's QEMU is being shut down (%s)", ev->u.qmp.reason);

@@ -59,7 +59,7 @@ static int hear_fact(struct mig *m,
     struct mig_side *s = &m->side[side];
     if (r->refused) {
         if (r->command == QAPI_QUERY_STATUS || r->command == QAPI_QUERY_MIGRATE) {
-            mig_fail(m, OUTCOME_FAILED, QF_E_PROTO,
+            mig_fail(m, OUTCOME_FAILED, mig_unreachable(m, side, QF_E_PROTO),
                      "%s: not a QEMU system emulator: %s: %s", mig_side_name(side),
                      qapi_command_name(r->command), r->error_desc);
             return -1;
@@ -238,14 +238,15 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     if (ev->kind == MIG_EV_ENTER)
         recipe_begin(m, questions, sizeof(questions) / sizeof(questions[0]));
     if (ev->kind == MIG_EV_DOWN)
-        mig_fail(m, OUTCOME_FAILED, QF_E_UNREACHABLE, "%s: %s", mig_side_name(ev->side),
-                 ev->u.down.err.text);
+        mig_fail(m, OUTCOME_FAILED, mig_unreachable(m, ev->side, QF_E_UNREACHABLE),
+                 "%s: %s", mig_side_name(ev->side), ev->u.down.err.text);
     if (m->cancel_wanted)
         mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED,
                  "cancelled before anything was touched");
     if (ev->kind == MIG_EV_LATE)
-        mig_fail(m, OUTCOME_FAILED, QF_E_UNREACHABLE, "the %s does not answer %s",
-                 mig_side_name(ev->side), qapi_command_name(ev->u.late));
+        mig_fail(m, OUTCOME_FAILED, mig_unreachable(m, ev->side, QF_E_UNREACHABLE),
+                 "the %s does not answer %s", mig_side_name(ev->side),
+                 qapi_command_name(ev->u.late));
     if (m->has_reason) {
         mig_go(m, MIG_FAILED);
         return;

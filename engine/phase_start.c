@@ -10,6 +10,8 @@ static void send_migrate(struct mig *m, struct mig_todo *todo)
 {
     m->started = true;
     m->migrate_ns = m->now_ns;
+    if (m->first_migrate_ns == 0)
+        m->first_migrate_ns = m->now_ns;
     mig_note(todo, "migrate to %s", m->migrate_uri);
     if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE)) {
         mig_fail(m, OUTCOME_FAILED, QF_E_INTERNAL, "migrate is not allowed now");

@@ -13,6 +13,7 @@ void request_init(struct request *r)
     memset(r, 0, sizeof(*r));
     r->spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
     r->spec.bandwidth_auto = true;
+    r->spec.retries = 1;
     struct qf_err err;
     if (policy_preset_load(policy_preset_name(0), &r->policy, &err) != 0)
         abort(); /* a preset that does not load is a broken build; tests/unit loads them all */
@@ -150,6 +151,29 @@ static int set_unsafe(struct request *r, const char *value, struct qf_err *err)
     }
 }
 
+static int set_retries(struct request *r, const char *value, struct qf_err *err)
+{
+    unsigned long n = 0;
+    const size_t len = strlen(value);
+    for (size_t i = 0; i < len && len <= 3; i++)
+        n = value[i] >= '0' && value[i] <= '9' ? n * 10 + (unsigned long)(value[i] - '0')
+                                               : SPEC_RETRIES_MAX + 1;
+    if (len == 0 || len > 3 || n > SPEC_RETRIES_MAX)
+        return qf_fail(err, QF_E_USAGE, "--retries: '%s' is not a number from 0 to %d",
+                       value, SPEC_RETRIES_MAX);
+    r->spec.retries = (unsigned)n;
+    return 0;
+}
+
+static int set_restart(struct request *r, const char *value, struct qf_err *err)
+{
+    if (strspn(value, " \t\n") == strlen(value))
+        return qf_fail(err, QF_E_USAGE, "--restart-destination: the command is empty");
+    r->restart_command = value;
+    r->spec.restarts = true;
+    return 0;
+}
+
 /* What ends up in a URI that QEMU parses must not be able to say more than an address. */
 static int set_address(struct request *r, const char *value, struct qf_err *err)
 {
@@ -219,6 +243,10 @@ int request_option(struct request *r,
         return set_channels(r, value, err);
     if (strcmp(name, "compression") == 0)
         return set_compression(r, value, err);
+    if (strcmp(name, "retries") == 0)
+        return set_retries(r, value, err);
+    if (strcmp(name, "restart-destination") == 0)
+        return set_restart(r, value, err);
     if (strcmp(name, "unsafe") == 0)
         return set_unsafe(r, value, err);
     if (strcmp(name, "dry-run") == 0)

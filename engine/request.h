@@ -27,6 +27,7 @@ struct request {
     } sets[REQUEST_SETS_MAX];
     unsigned n_sets;
     const char *tls_dir;
+    const char *restart_command; /* --restart-destination; NULL: none; lent */
 };
 
 /* The default policy, the default of everything else. */
@@ -40,7 +41,8 @@ int request_sides(struct request *r,
 
 /* One option by its long name without dashes; value NULL for flags. Known: set, max-downtime,
  * timeout, network, destination-address, tls-dir, port, bandwidth, channels, compression,
- * zero-copy, unsafe, dry-run, quit-source, quit-destination, policy (a built-in's name). value must live until request_finish.
+ * zero-copy, unsafe, retries, restart-destination, dry-run, quit-source, quit-destination, policy
+ * (a built-in's name). value must live until request_finish.
  * QF_E_USAGE names the option and what was wrong with it. */
 int request_option(struct request *r,
                    const char *name,

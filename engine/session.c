@@ -61,15 +61,17 @@ static json_t *command_json(const struct qapi_cmd *cmd, bool oob)
 static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
 {
     static const char *const names[] = {
-        [MIG_DO_OPEN] = "open",   [MIG_DO_SEND] = "send",     [MIG_DO_CLOSE] = "close",
-        [MIG_DO_SYNC] = "sync",   [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
-        [MIG_DO_PROBE] = "probe",
+        [MIG_DO_OPEN] = "open",   [MIG_DO_SEND] = "send",       [MIG_DO_CLOSE] = "close",
+        [MIG_DO_SYNC] = "sync",   [MIG_DO_RECORD] = "record",   [MIG_DO_END] = "end",
+        [MIG_DO_PROBE] = "probe", [MIG_DO_RESTART] = "restart",
     };
     json_t *o = journal_line(&s->clock, d->kind == MIG_DO_END ? "end" : "do", t_ns);
     if (d->kind != MIG_DO_END)
         journal_put(o, "do", json_string(names[d->kind]));
     if (d->kind == MIG_DO_OPEN || d->kind == MIG_DO_CLOSE || d->kind == MIG_DO_SEND)
         journal_put(o, "side", json_string(side_name(d->side)));
+    if (d->kind == MIG_DO_RESTART)
+        journal_put(o, "attempt", json_integer((json_int_t)d->u.restart.attempt));
     if (d->kind == MIG_DO_SEND) {
         journal_put(o, "id", json_integer((json_int_t)d->u.send.id));
         const struct qapi_cmd *cmd = &d->u.send.cmd;
@@ -200,6 +202,19 @@ void session_host(struct session *s, int64_t t_ns, const struct mig_process *p)
     step(s, &ev);
 }
 
+void session_restarted(struct session *s, int64_t t_ns, const char *why)
+{
+    json_t *o = event_line(s, t_ns, "restarted");
+    journal_put(o, "failed", json_boolean(why != NULL));
+    if (why)
+        journal_put_text(o, "text", why);
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_RESTARTED, .t_ns = t_ns};
+    ev.u.restarted.failed = why != NULL;
+    (void)snprintf(ev.u.restarted.text, sizeof(ev.u.restarted.text), "%s", why ? why : "");
+    step(s, &ev);
+}
+
 /* Journaled as it was said: a replay reads it again. */
 static void feed_operator(struct session *s,
                           int64_t t_ns,
@@ -317,6 +332,13 @@ static int feed_network(struct session *s,
     return 0;
 }
 
+static void feed_restarted(struct session *s, int64_t t_ns, const json_t *line)
+{
+    const char *text = json_string_value(json_object_get(line, "text"));
+    const bool failed = json_is_true(json_object_get(line, "failed"));
+    session_restarted(s, t_ns, !failed ? NULL : text ? text : "");
+}
+
 int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
 {
     const char *kind = json_string_value(json_object_get(line, "kind"));
@@ -342,7 +364,9 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         struct mig_process p;
         journal_get_process(line, &p);
         session_host(s, t_ns, &p);
-    } else if (strcmp(kind, "synced") == 0)
+    } else if (strcmp(kind, "restarted") == 0)
+        feed_restarted(s, t_ns, line);
+    else if (strcmp(kind, "synced") == 0)
         session_synced(s, t_ns, json_is_true(json_object_get(line, "failed")));
     else if (strcmp(kind, "down") == 0 && has_side)
         feed_down(s, t_ns, side, line);

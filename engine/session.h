@@ -64,6 +64,8 @@ void session_cancel(struct session *s, int64_t t_ns);
 /* What the kernel says of the source's process; before session_up of the source. */
 void session_host(struct session *s, int64_t t_ns, const struct mig_process *p);
 void session_network(struct session *s, int64_t t_ns, const struct netsel_facts *facts);
+/* why: NULL when the command ended well. */
+void session_restarted(struct session *s, int64_t t_ns, const char *why);
 
 /* An operator's word. 0: it was carried out, as far as the todo list says. QF_E_USAGE,
  * QF_E_REFUSED: it was not, and nothing was journaled; todo is empty and its wake_ns stands. */

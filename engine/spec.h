@@ -11,7 +11,8 @@
 
 enum {
     SPEC_TEXT_MAX = 256,
-    SPEC_ADDRESSES_MAX = 8 /* of the destination; one more is refused */
+    SPEC_ADDRESSES_MAX = 8, /* of the destination; one more is refused */
+    SPEC_RETRIES_MAX = 100
 };
 
 /* Why `address` is what it is. */
@@ -69,9 +70,11 @@ struct mig_spec {
     uint32_t channels;                 /* 0: one stream */
     enum qapi_compression compression; /* of the channels */
     bool zero_copy;
-    unsigned cores;  /* of the host that qferry is on; 0: not known */
-    uint32_t unsafe; /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
-    bool dry_run;    /* preflight only: changes nothing */
+    unsigned cores;   /* of the host that qferry is on; 0: not known */
+    unsigned retries; /* --retries: over another network, when one is lost */
+    bool restarts;    /* --restart-destination was given; the command is the driver's */
+    uint32_t unsafe;  /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
+    bool dry_run;     /* preflight only: changes nothing */
     bool quit_source;
     bool quit_destination;
 };

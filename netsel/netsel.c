@@ -282,7 +282,7 @@ static void look(const struct netsel_wish *w,
 {
     const struct netsel_network *n = &w->network[i];
     *v = (struct view){.state = UNUSABLE, .local = local_in(f, &n->cidr)};
-    *c = (struct netsel_candidate){.link_bytes_per_s = n->rate_bytes_per_s};
+    *c = (struct netsel_candidate){.network = i, .link_bytes_per_s = n->rate_bytes_per_s};
     memcpy(c->name, n->name, sizeof(c->name));
     for (unsigned k = f->n_destinations; k-- > 0;)
         if (is_in(n, &f->destination[k]))
@@ -357,13 +357,13 @@ static void find_bandwidth(const struct netsel_wish *w,
 /* Networks in the order of the rules. */
 static unsigned in_order(const struct netsel_wish *w, unsigned order[NETSEL_NETWORKS_MAX])
 {
+    static const enum netsel_role roles[] = {NETSEL_MIGRATION, NETSEL_MANAGEMENT};
     unsigned n = 0;
-    for (unsigned i = 0; i < w->n; i++)
-        if (w->network[i].role == NETSEL_MIGRATION)
-            order[n++] = i;
-    for (unsigned i = 0; i < w->n; i++)
-        if (w->network[i].role == NETSEL_MANAGEMENT)
-            order[n++] = i;
+    for (unsigned last = 0; last < 2; last++)
+        for (unsigned r = 0; r < 2; r++)
+            for (unsigned i = 0; i < w->n; i++)
+                if (w->network[i].role == roles[r] && w->network[i].is_last == (last == 1))
+                    order[n++] = i;
     return n;
 }
 
@@ -430,4 +430,13 @@ void netsel_choose(const struct netsel_wish *w,
     give_reason(c);
     if (c->chosen >= 0)
         find_bandwidth(w, f, &w->network[order[c->chosen]], view[c->chosen].local, c);
+}
+
+const struct netsel_candidate *netsel_candidate_of(const struct netsel_choice *c,
+                                                   unsigned i)
+{
+    for (unsigned k = 0; k < c->n; k++)
+        if (c->candidate[k].network == i)
+            return &c->candidate[k];
+    return NULL;
 }

@@ -44,6 +44,8 @@ struct netsel_network {
     enum netsel_role role;
     uint64_t rate_bytes_per_s; /* what a migration may take; 0: not said */
     uint16_t probe_port;       /* 0: the default */
+    /* a migration was lost on it: after all others, whatever their role */
+    bool is_last;
 };
 
 /* All zero: no networks. */
@@ -124,6 +126,7 @@ void netsel_plan(const struct netsel_wish *w, struct netsel_facts *f);
 /* ---- the choice ---- */
 
 struct netsel_candidate {
+    unsigned network; /* of the wish */
     char name[NETSEL_NAME_MAX];
     char address[NETSEL_IP_TEXT]; /* the destination's in it; "": it has none */
     bool usable;
@@ -144,6 +147,10 @@ struct netsel_choice {
     struct netsel_candidate candidate[NETSEL_NETWORKS_MAX]; /* in the order of the rules */
     unsigned n;
 };
+
+/* The candidate that is network i of the wish; NULL: none was looked at. */
+const struct netsel_candidate *netsel_candidate_of(const struct netsel_choice *c,
+                                                   unsigned i);
 
 /* Choose. Pure, cannot fail; *c is always filled. */
 void netsel_choose(const struct netsel_wish *w,

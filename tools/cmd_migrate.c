@@ -42,6 +42,9 @@ static const char usage[] =
     "      --zero-copy             channels send from the guest's memory without a copy\n"
     "      --destination-address A an address of the destination's host; repeatable\n"
     "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
+    "      --retries N             start again over the next network when one is lost (1)\n"
+    "      --restart-destination COMMAND\n"
+    "                              starts a fresh destination for that, as QEMU needs it\n"
     "      --tls-dir DIR           ca-cert.pem, client-cert.pem, client-key.pem for tls: monitors\n"
     "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
@@ -255,8 +258,10 @@ static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
     if (rc == 0)
         rc = drive_start(&run->drive, loop, &run->request.spec, &run->request.policy,
                          run->request.addr, fd, &drive_ops, run, err);
-    if (rc == 0)
+    if (rc == 0) {
+        drive_use_restart(&run->drive, run->request.restart_command);
         return 0;
+    }
     control_close(&run->server, NULL, NULL);
     (void)uv_run(loop, UV_RUN_DEFAULT);
     return rc;
@@ -305,6 +310,8 @@ static const struct option options[] = {
     {"zero-copy", no_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
+    {"retries", required_argument, NULL, OPT_ENGINE},
+    {"restart-destination", required_argument, NULL, OPT_ENGINE},
     {"tls-dir", required_argument, NULL, OPT_ENGINE},
     {"unsafe", required_argument, NULL, OPT_ENGINE},
     {"quit-source", no_argument, NULL, OPT_ENGINE},

@@ -17,7 +17,7 @@ memory='malloc|calloc|realloc|free|strto(u?ll?|ull)|json_[a-z_]+|jsonp_[a-z_]+|_
 openssl='(ASN1|BIO|ERR|EVP_PKEY|GENERAL_NAMES?|OPENSSL_sk|PEM_read_bio|SSL|SSL_CTX|TLS|X509)_[A-Za-z0-9_]+'
 openssl_world='BIO_(new_|s_)(file|fd|socket|connect|accept|dgram|fp).*|BIO_s_sock|SSL_set_[rw]?fd|.*_[Ff]ile|.*_dir|.*_locations|.*_fp'
 sanitizers='__(asan|ubsan|sanitizer|lsan)_.*|__gcov_.*|__llvm_.*'
-ours='(qf|qmp|qapi|policy|presets?|netsel|networks?|channels|mig|owner|recipe|phase|spec|record|journal|session|replay|request|configure|preflight|fields?|steps|fault|say|view|schedule|pace|forecast|model|simulate|curve|select|selectors|labels?|operator|control)_[a-z0-9_]+|replay|fields'
+ours='(again|qf|qmp|qapi|policy|presets?|netsel|networks?|channels|mig|owner|recipe|phase|spec|record|journal|session|replay|request|configure|preflight|fields?|steps|fault|say|view|schedule|pace|forecast|model|simulate|curve|select|selectors|labels?|operator|control)_[a-z0-9_]+|replay|fields'
 
 objects=$(find "$build" -name '*.c.o' -path '*.dir/*' | grep -vE '/(tests|CMakeFiles/3|CompilerId)' | sort)
 [ -n "$objects" ] || { echo "pure: no objects in $build"; exit 1; }

@@ -22,6 +22,8 @@ struct world {
     bool open[MIG_SIDES];
     bool syncing;
     bool probing;
+    bool probing_ours; /* asked for, and not answered once */
+    bool restarting;
     uint64_t caps[MIG_SIDES];
     struct qapi_params params;
     struct ask {
@@ -86,7 +88,12 @@ static void step(struct world *w, const struct mig_event *ev)
             w->syncing = true;
             break;
         case MIG_DO_PROBE:
-            w->probing = true;
+            MUST(!w->probing_ours);
+            w->probing = w->probing_ours = true;
+            break;
+        case MIG_DO_RESTART: /* never of one that was given the guest */
+            MUST(!w->cont_dst && !w->open[MIG_DST] && !w->opening[MIG_DST]);
+            w->restarting = true;
             break;
         case MIG_DO_RECORD:
         case MIG_DO_END:
@@ -293,21 +300,37 @@ static void operate(struct world *w)
         step(w, &ev);
 }
 
-/* One network, and an answer of any kind there. */
+/* Two networks, and answers of any kind there. */
 static void find_networks(struct world *w)
 {
     const uint8_t b = byte(w);
-    struct netsel_facts f = {.n_locals = 1, .n_destinations = 1, .waited_ms = b};
+    struct netsel_facts f = {.n_locals = 2, .n_destinations = 2, .waited_ms = b};
     struct mig_event ev = {.kind = MIG_EV_NETWORK, .t_ns = w->t_ns};
     f.local[0] = (struct netsel_local){.up = b & 8, .carrier = true};
     MUST(netsel_ip_parse("10.0.0.1", &f.local[0].ip));
     MUST(netsel_ip_parse("10.0.0.2", &f.destination[0].ip));
     f.destination[0].source = f.local[0].ip;
+    f.local[1] = (struct netsel_local){.up = b & 32, .carrier = true};
+    MUST(netsel_ip_parse("10.0.1.1", &f.local[1].ip));
+    MUST(netsel_ip_parse("10.0.1.2", &f.destination[1].ip));
+    f.destination[1].source = f.local[1].ip;
     netsel_plan(&w->mig.spec.networks, &f);
     if (f.n_paths > 0)
         f.path[0].answer = (enum netsel_answer)(b % (NETSEL_FAILED + 1));
+    if (f.n_paths > 1)
+        f.path[1].answer = NETSEL_REFUSED;
     ev.u.network = &f;
     w->probing = b & 16; /* an answer that comes twice */
+    w->probing_ours = false;
+    step(w, &ev);
+}
+
+static void restarted(struct world *w)
+{
+    struct mig_event ev = {.kind = MIG_EV_RESTARTED, .t_ns = w->t_ns};
+    ev.u.restarted.failed = (byte(w) & 7) == 7;
+    w->restarting = false;
+    w->caps[MIG_DST] = 0;
     step(w, &ev);
 }
 
@@ -341,6 +364,8 @@ static void something(struct world *w)
             step(w, &(struct mig_event){.kind = MIG_EV_CANCEL, .t_ns = w->t_ns});
         else if (b == 0xfd && w->probing)
             find_networks(w);
+        else if (b == 0xfc && w->restarting)
+            restarted(w);
         else if (w->syncing)
             step(w, &(struct mig_event){.kind = MIG_EV_SYNCED, .t_ns = w->t_ns});
         w->syncing = w->syncing && b >= 0xfe;
@@ -368,7 +393,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     spec.dry_run = (b & 31) == 31;
     if ((b & 31) == 30) {
         MUST(networks_add("10.0.0.0/24", &spec.networks, NULL) == 0);
+        MUST(networks_add("10.0.1.0/24", &spec.networks, NULL) == 0);
         spec.networks.network[0].rate_bytes_per_s = QF_MIB;
+        spec.retries = 2;
+        spec.restarts = b & 64;
         spec.bandwidth_auto = b & 32;
     }
     w.params.has = (1U << QAPI_PARAM_COUNT) - 1;

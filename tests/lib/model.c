@@ -654,6 +654,56 @@ static void fill_setup(struct model_setup *s)
     fill_machine(&s->machine[MODEL_DST], s->ram_bytes);
 }
 
+static void begin_destination(struct model *m)
+{
+    struct one *d = &m->one[MODEL_DST];
+    d->run = m->setup.dst_run;
+    d->autostart = m->setup.dst_autostart;
+    if (m->setup.dst_listens) {
+        d->incoming_used = d->listening = true;
+        d->status = QAPI_MIG_SETUP;
+        d->port = 49200;
+    }
+}
+
+static void forget_destination_plans(struct model *m)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < m->n_agenda; i++) {
+        const struct agendum *a = &m->agenda[i];
+        const bool its =
+            (a->plan == PLAN_COMMANDS || a->plan == PLAN_EXIT) && a->arg == MODEL_DST;
+        if (!its && !flow_is_of_destination(a->plan))
+            m->agenda[n++] = *a;
+    }
+    m->n_agenda = n;
+}
+
+void model_replace_destination(struct model *m, int64_t t_ns)
+{
+    struct one *d = &m->one[MODEL_DST];
+    model_advance(m, t_ns);
+    if (flow_in_progress(m))
+        model_blame(m, "the destination was replaced while the source migrates");
+    if (m->truth.split || m->truth.ran_on_dst || (d->alive && m->truth.whole[MODEL_DST]))
+        model_blame(m, "a destination that had the guest was replaced");
+    model_kill(m, MODEL_DST);
+    forget_pending(d);
+    forget_destination_plans(m);
+    const struct one was = *d;
+    *d = (struct one){.cfg = was.cfg,
+                      .side = MODEL_DST,
+                      .alive = true,
+                      .status = QAPI_MIG_NONE,
+                      .connection = was.connection + 1,
+                      .commands = was.commands,
+                      .messages = was.messages};
+    model_offers(d);
+    begin_destination(m);
+    flow_renew(m);
+    model_check(m);
+}
+
 struct model *model_new(const struct model_setup *setup)
 {
     struct model *m = calloc(1, sizeof(*m));
@@ -670,13 +720,7 @@ struct model *model_new(const struct model_setup *setup)
         model_offers(s);
     }
     m->one[MODEL_SRC].run = m->setup.run;
-    m->one[MODEL_DST].run = m->setup.dst_run;
-    m->one[MODEL_DST].autostart = m->setup.dst_autostart;
-    if (m->setup.dst_listens) {
-        m->one[MODEL_DST].incoming_used = m->one[MODEL_DST].listening = true;
-        m->one[MODEL_DST].status = QAPI_MIG_SETUP;
-        m->one[MODEL_DST].port = 49200;
-    }
+    begin_destination(m);
     m->truth.whole[MODEL_SRC] = m->one[MODEL_SRC].alive;
     for (unsigned i = 0; i < m->setup.n_faults; i++)
         if (m->setup.fault[i].when == MODEL_AT_TIME)

@@ -207,6 +207,11 @@ void model_advance(struct model *m, int64_t t_ns);
 /* Take the next message that is due by t_ns (model_advance was called). False: none. */
 bool model_pop(struct model *m, int64_t t_ns, struct model_msg *out);
 
+/* The destination's process is ended, if it still is there, and a fresh one is started as the first one
+ * was; another network takes the place of the one that was lost. Blamed: when the source is still
+ * migrating, or the old one had, or may yet get, the guest. */
+void model_replace_destination(struct model *m, int64_t t_ns);
+
 /* From outside, now: the same as a fault at this time. */
 void model_inject(struct model *m, const struct model_fault *fault, int64_t t_ns);
 

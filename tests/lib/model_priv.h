@@ -94,6 +94,8 @@ struct one {
 /* The migration, as the source has it. */
 struct flow {
     unsigned epoch;
+    /* cancelled in connect(), which still hangs */
+    bool connecting;
     bool net_silent;
     bool net_reset;
     bool ack_lost;
@@ -188,6 +190,7 @@ const char *flow_stop(struct model *m, enum model_side side);
 const char *flow_cont(struct model *m, enum model_side side, bool engine);
 void flow_died(struct model *m, enum model_side side); /* a process ended */
 void flow_net(struct model *m, bool silent);
+void flow_renew(struct model *m); /* another network, and nobody has connected */
 void flow_guest(struct model *m, enum model_what what);
 bool flow_in_progress(const struct model *m);
 bool flow_runs(enum qapi_run_state run); /* do the CPUs run? */

@@ -1,25 +1,11 @@
 /* The choice of a network between two real QEMUs that are on different hosts: two network
- * namespaces, joined by veth pairs. QEMU 7.2, TCG; needs root and iproute2.
- *
- *        source (ns)                     destination (ns)
- *          mig0  10.77.1.1, fd00:77::1 --- 10.77.1.2, fd00:77::2   the network for migrations
- *          mgt0  10.77.2.1 --------------- 10.77.2.2               for management
- *          hole0 10.77.3.1 --------------- 10.77.3.2               packets go in, nothing comes out
- *          one0  10.77.4.1 ---------------                         an address on one side only
- *
- * Namespaces are named by our process and removed by a child that outlives us, however we end. */
-#include <errno.h>
-#include <fcntl.h>
+ * namespaces (hosts.h). QEMU 7.2, TCG; needs root and iproute2. */
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "tests/real/move.h"
+#include "tests/real/hosts.h"
 
 #define SLOWLY "--bandwidth", "60MiB"
 #define BOTH   "--destination-address", "10.77.1.2", "--destination-address", "10.77.2.2"
@@ -32,90 +18,8 @@ static const char networks[] =
 
 static struct fixture {
     struct world w;
-    char src_ns[32];
-    char dst_ns[32];
-    const char *prefix[5]; /* of what runs on the source's host */
-    char src_qemu[LAB_PATH_MAX];
-    char dst_qemu[LAB_PATH_MAX];
     char file[LAB_PATH_MAX];
 } f;
-
-/* ---- the hosts ---- */
-
-static void sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void sh(const char *format, ...)
-{
-    char command[512];
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(command, sizeof(command), format, ap);
-    va_end(ap);
-    ck_assert_msg(system(command) == 0, "failed: %s", command);
-}
-
-static void remove_namespaces(void)
-{
-    char command[160];
-
-    snprintf(command, sizeof(command),
-             "for n in %s %s; do [ ! -e /run/netns/$n ] || ip netns del $n; done", f.src_ns,
-             f.dst_ns);
-    (void)!system(command);
-}
-
-/* The kernel takes its time to say that a link is up again. */
-static void wait_for_link(const char *name)
-{
-    sh("n=0; until ip -n %s link show %s | grep -q 'state UP'; do sleep 0.05; n=$((n+1)); "
-       "[ $n -lt 200 ] || exit 1; done",
-       f.src_ns, name);
-}
-
-static void join(const char *name, unsigned net)
-{
-    sh("ip link add %s netns %s type veth peer name %s netns %s", name, f.src_ns, name,
-       f.dst_ns);
-    sh("ip -n %s addr add 10.77.%u.1/24 dev %s", f.src_ns, net, name);
-    sh("ip -n %s addr add 10.77.%u.2/24 dev %s", f.dst_ns, net, name);
-    sh("ip -n %s link set %s up", f.src_ns, name);
-    sh("ip -n %s link set %s up", f.dst_ns, name);
-    wait_for_link(name);
-}
-
-static void make_namespaces(void)
-{
-    remove_namespaces();
-    sh("ip netns add %s", f.src_ns);
-    sh("ip netns add %s", f.dst_ns);
-    sh("ip -n %s link set lo up", f.src_ns);
-    sh("ip -n %s link set lo up", f.dst_ns);
-    join("mig0", 1);
-    join("mgt0", 2);
-    join("hole0", 3);
-    join("one0", 4);
-    sh("ip -n %s addr add fd00:77::1/64 dev mig0 nodad", f.src_ns);
-    sh("ip -n %s addr add fd00:77::2/64 dev mig0 nodad", f.dst_ns);
-    sh("ip -n %s addr del 10.77.4.2/24 dev one0", f.dst_ns);
-    /* To an Ethernet address that nobody has: it is sent, and that was it. */
-    sh("ip -n %s neigh replace 10.77.3.2 lladdr 02:00:00:00:00:77 nud permanent dev hole0",
-       f.src_ns);
-}
-
-/* "exec ip netns exec NS qemu ...": the process is QEMU's. */
-static void write_starter(const char *name,
-                          const char *ns,
-                          const char *qemu,
-                          char path[LAB_PATH_MAX])
-{
-    FILE *file = fopen(lab_path(f.w.lab, name, path), "w");
-
-    ck_assert_ptr_nonnull(file);
-    fprintf(file, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", ns, qemu);
-    ck_assert_int_eq(fclose(file), 0);
-    ck_assert_int_eq(chmod(path, 0700), 0);
-}
 
 static const char *write_networks(const char *text)
 {
@@ -130,40 +34,21 @@ static const char *write_networks(const char *text)
 static void setup(void)
 {
     world_open(&f.w);
-    make_namespaces();
-    write_starter("src-qemu", f.src_ns, lab_qemu(false), f.src_qemu);
-    write_starter("dst-qemu", f.dst_ns, lab_qemu(true), f.dst_qemu);
-    f.prefix[0] = "ip";
-    f.prefix[1] = "netns";
-    f.prefix[2] = "exec";
-    f.prefix[3] = f.src_ns;
-    f.w.prefix = f.prefix;
+    hosts_open(&f.w);
     write_networks(networks);
 }
 
 static void teardown(void)
 {
     world_close(&f.w);
-    remove_namespaces();
+    hosts_close();
 }
 
 /* ---- helpers ---- */
 
-static void new_destination(void)
-{
-    f.w.dst = world_vm(
-        &f.w, &(struct lab_vm_opts){.qemu = f.dst_qemu, .incoming = true, .paused = true});
-    json_decref(f.w.dst_settings);
-    f.w.dst_settings = settings_of(f.w.dst);
-}
-
 static void pair(const char *append)
 {
-    f.w.src = world_vm(&f.w, &(struct lab_vm_opts){.qemu = f.src_qemu, .append = append});
-    ck_assert_int_eq(lab_guest_ready(f.w.src), 0);
-    json_decref(f.w.src_settings);
-    f.w.src_settings = settings_of(f.w.src);
-    new_destination();
+    hosts_pair(&f.w, append);
 }
 
 static const json_t *network_of(const struct move *m)
@@ -204,21 +89,6 @@ static long waited_ms(const struct move *m)
     return ms;
 }
 
-static long long received(const char *interface)
-{
-    char command[160];
-    long long bytes = -1;
-
-    snprintf(command, sizeof(command),
-             "ip netns exec %s cat /sys/class/net/%s/statistics/rx_bytes", f.dst_ns,
-             interface);
-    FILE *p = popen(command, "r");
-    ck_assert_ptr_nonnull(p);
-    ck_assert_int_eq(fscanf(p, "%lld", &bytes), 1);
-    (void)pclose(p);
-    return bytes;
-}
-
 static void expect_moved_by(struct move *m, const char *name, const char *address)
 {
     move_expect(m, 0, "completed", "destination");
@@ -246,8 +116,8 @@ START_TEST(the_network_for_migrations_is_taken)
     pair("ws=16 rate=1000");
     struct move *m = move_run(&f.w, ARGS("-n", f.file, BOTH));
     expect_moved_by(m, "migration", "10.77.1.2");
-    ck_assert_int_gt(received("mig0"), 16 * 1000 * 1000);
-    ck_assert_int_lt(received("mgt0"), 1000 * 1000);
+    ck_assert_int_gt(hosts_received("mig0"), 16 * 1000 * 1000);
+    ck_assert_int_lt(hosts_received("mgt0"), 1000 * 1000);
     /* --bandwidth auto: what is configured, bits to bytes. */
     ck_assert_int_eq(json_integer_value(json_object_get(network_of(m), "bandwidth")),
                      60000000);
@@ -289,7 +159,7 @@ static void make_trouble(const struct trouble *t)
     if (t->networks)
         write_networks(t->networks);
     if (t->what)
-        sh("S=%s D=%s; %s", f.src_ns, f.dst_ns, t->what);
+        hosts_sh("%s", t->what);
 }
 
 /* Two of the troubles are moved to the end, the others end where memory would move. */
@@ -326,8 +196,8 @@ END_TEST
 START_TEST(without_a_network_nothing_is_touched)
 {
     pair("ws=16 rate=1000");
-    sh("ip -n %s link set mig0 down", f.src_ns);
-    sh("ip -n %s link set mgt0 down", f.dst_ns);
+    hosts_sh("ip -n $S link set mig0 down");
+    hosts_sh("ip -n $D link set mgt0 down");
     struct move *m = move_run(&f.w, ARGS("-n", f.file, BOTH));
     move_expect(m, 3, "refused", "source");
     ck_assert_str_eq(move_result(m, "reason"),
@@ -337,8 +207,8 @@ START_TEST(without_a_network_nothing_is_touched)
     expect_untouched();
 
     /* Nor with one that would do but is not to be used. */
-    sh("ip -n %s link set mgt0 up", f.dst_ns);
-    wait_for_link("mgt0");
+    hosts_sh("ip -n $D link set mgt0 up");
+    hosts_wait_for_link("mgt0");
     write_networks(
         "{\"fallback\": false, \"networks\": [{\"name\": \"migration\", \"cidr\": "
         "\"10.77.1.0/24\"}, {\"name\": \"management\", \"cidr\": "
@@ -349,8 +219,8 @@ START_TEST(without_a_network_nothing_is_touched)
     expect_untouched();
 
     /* And the same two can still be used. */
-    sh("ip -n %s link set mig0 up", f.src_ns);
-    wait_for_link("mig0");
+    hosts_sh("ip -n $S link set mig0 up");
+    hosts_wait_for_link("mig0");
     m = move_run(&f.w, ARGS("-n", f.file, BOTH));
     expect_moved_by(m, "migration", "10.77.1.2");
 }
@@ -381,7 +251,7 @@ END_TEST
 START_TEST(ipv6_and_several_addresses)
 {
     pair("ws=16 rate=1000");
-    sh("ip -n %s addr add 10.77.1.9/24 dev mig0", f.dst_ns);
+    hosts_sh("ip -n $D addr add 10.77.1.9/24 dev mig0");
     struct move *m =
         move_begin_at(&f.w, "preflight", lab_vm_qmp_path(f.w.src), lab_vm_qmp_path(f.w.dst),
                       ARGS("-n", f.file, "--destination-address", "10.77.1.8",
@@ -407,7 +277,7 @@ START_TEST(a_qemu_that_waits_is_not_disturbed)
         const char *argv[32];
         unsigned n = 0;
 
-        for (const char *const *a = f.prefix; *a; a++)
+        for (const char *const *a = hosts.prefix; *a; a++)
             argv[n++] = *a;
         const char *const more[] = {QFERRY,   "networks", "-n", f.file,
                                     "--port", "1-16",     BOTH, "--json"};
@@ -445,7 +315,7 @@ static int run_networks(const char *const *extra, struct lab_proc **p)
     const char *argv[32];
     unsigned n = 0;
 
-    for (const char *const *a = f.prefix; *a; a++)
+    for (const char *const *a = hosts.prefix; *a; a++)
         argv[n++] = *a;
     argv[n++] = QFERRY;
     argv[n++] = "networks";
@@ -479,7 +349,7 @@ START_TEST(qferry_networks_tells_every_reason)
                               "rate configured for migration)\n"),
                   "%s", out);
 
-    sh("ip -n %s link set mig0 down", f.src_ns);
+    hosts_sh("ip -n $S link set mig0 down");
     ck_assert_int_eq(run_networks(ARGS("--network", "10.77.1.0/24", BOTH, "--json"), &p),
                      3);
     ck_assert_ptr_nonnull(strstr(lab_proc_stdout(p), "\"chosen\":null"));
@@ -516,61 +386,7 @@ static Suite *networks_suite(void)
     return s;
 }
 
-/* Why there can be no namespaces, or NULL. */
-static const char *no_namespaces(void)
-{
-    char command[512];
-
-    if (geteuid() != 0)
-        return "network namespaces need root";
-    if (system("command -v ip >/dev/null 2>&1") != 0)
-        return "no ip program: install iproute2";
-    snprintf(
-        command, sizeof(command),
-        "ip netns add %s 2>/dev/null && ip link add qf-try netns %s type veth peer name "
-        "qf-try2 netns %s 2>/dev/null && ip netns del %s",
-        f.src_ns, f.src_ns, f.src_ns, f.src_ns);
-    return system(command) == 0 ? NULL : "this system makes no network namespace with veth";
-}
-
-/* Waits for our end in a session of its own, then clears up what is left. */
-static pid_t start_cleaner(int *end)
-{
-    int fds[2];
-    char byte;
-
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return -1;
-    const pid_t pid = fork();
-    if (pid != 0) {
-        (void)close(fds[0]);
-        *end = fds[1];
-        return pid;
-    }
-    (void)setsid();
-    (void)close(fds[1]);
-    while (read(fds[0], &byte, 1) < 0 && errno == EINTR)
-        ;
-    remove_namespaces();
-    _exit(0);
-}
-
 int main(void)
 {
-    int end;
-
-    snprintf(f.src_ns, sizeof(f.src_ns), "qf%d-src", (int)getpid());
-    snprintf(f.dst_ns, sizeof(f.dst_ns), "qf%d-dst", (int)getpid());
-    const pid_t cleaner = start_cleaner(&end);
-    if (cleaner < 0)
-        return 1;
-    const char *missing = no_namespaces();
-    int rc = REAL_SKIPPED;
-    if (missing)
-        printf("skipped: %s\n", missing);
-    else
-        rc = real_main(networks_suite());
-    (void)close(end);
-    (void)waitpid(cleaner, NULL, 0);
-    return rc;
+    return hosts_main(networks_suite);
 }

@@ -258,7 +258,14 @@ static void carry_out(struct sim *s)
                 s->sync_due_ns =
                     s->t_ns + (s->setup.sync_ns ? s->setup.sync_ns : SYNC_MS * MODEL_MS);
             break;
+        case MIG_DO_RESTART:
+            say(s, "-- a fresh destination is started for attempt %u, over %s --",
+                d->u.restart.attempt, d->u.restart.network);
+            if (s->setup.restart_ns != MODEL_NEVER)
+                s->replace_due_ns = s->t_ns + s->setup.restart_ns;
+            break;
         case MIG_DO_PROBE:
+            s->n_probes++;
             if (s->setup.network_ns != MODEL_NEVER)
                 s->network_due_ns = s->t_ns + s->setup.network_ns;
             break;
@@ -288,6 +295,8 @@ static void start_session(struct sim *s)
     s->n_sessions++;
     s->sync_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
+    s->replace_due_ns = MODEL_NEVER;
+    s->n_probes = 0;
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
     session_begin(s->session, s->t_ns);
@@ -303,6 +312,7 @@ static void kill_session(struct sim *s)
     }
     s->sync_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
+    s->replace_due_ns = MODEL_NEVER;
     s->restart_due_ns = s->t_ns + RESTART_MS * MODEL_MS;
 }
 
@@ -377,6 +387,17 @@ static void do_doing(struct sim *s, unsigned i)
     }
 }
 
+static void replace_destination(struct sim *s)
+{
+    if (!s->setup.restart_fails && !s->setup.restart_does_nothing) {
+        model_replace_destination(s->model, s->t_ns);
+        s->n_replaced++;
+    }
+    session_restarted(s->session, s->t_ns,
+                      s->setup.restart_fails ? "ended with status 1: no such host" : NULL);
+    carry_out(s);
+}
+
 static int doing_of_event(const struct sim *s)
 {
     for (unsigned i = 0; i < s->setup.n_doings; i++)
@@ -424,7 +445,7 @@ static bool step(struct sim *s)
     const int64_t due_ns = due < 0 ? MODEL_NEVER : s->doing_due_ns[due];
     int64_t t = earlier(model_next_ns(s->model), s->sync_due_ns);
     t = earlier(earlier(t, due_ns), s->session->todo.wake_ns);
-    t = earlier(t, s->network_due_ns);
+    t = earlier(earlier(t, s->network_due_ns), s->replace_due_ns);
     if (t == MODEL_NEVER || t > LIMIT_S * MODEL_S || ++s->steps > STEPS_MAX)
         return false;
     if (t > s->t_ns)
@@ -444,8 +465,14 @@ static bool step(struct sim *s)
     } else if (s->network_due_ns <= s->t_ns) {
         s->network_due_ns = MODEL_NEVER;
         s->n_fed++;
-        session_network(s->session, s->t_ns, s->setup.network);
+        session_network(s->session, s->t_ns,
+                        s->n_probes > 1 && s->setup.network_later ? s->setup.network_later
+                                                                  : s->setup.network);
         carry_out(s);
+    } else if (s->replace_due_ns <= s->t_ns) {
+        s->replace_due_ns = MODEL_NEVER;
+        s->n_fed++;
+        replace_destination(s);
     } else if (due_ns <= s->t_ns) {
         do_doing(s, (unsigned)due);
     } else if (s->session->todo.wake_ns <= s->t_ns) {

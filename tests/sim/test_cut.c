@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/base/units.h"
+#include "netsel/networks_json.h"
 #include "sim.h"
 
 /* ---- the good runs ---- */
@@ -70,6 +71,42 @@ static struct sim_setup quitting(void)
     return u;
 }
 
+/* The first network is lost in the middle, and it starts again over the second one. */
+static struct sim_setup over_the_next(void)
+{
+    static const char networks[] =
+        "{\"networks\": [{\"name\": \"a\", \"cidr\": \"10.1.0.0/24\"}, "
+        "{\"name\": \"b\", \"cidr\": \"10.2.0.0/24\"}]}";
+    static const char *const ip[] = {"10.1.0.1", "10.2.0.1", "10.1.0.2", "10.2.0.2"};
+    static struct netsel_facts first;
+    static struct netsel_facts later;
+    struct sim_setup u = small();
+    memset(&first, 0, sizeof(first));
+    ck_assert_int_eq(
+        networks_load("n", networks, sizeof(networks) - 1, &u.spec.networks, NULL), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        first.local[i] = (struct netsel_local){.up = true, .carrier = true};
+        ck_assert(netsel_ip_parse(ip[i], &first.local[i].ip));
+        ck_assert(netsel_ip_parse(ip[i + 2], &first.destination[i].ip));
+        first.destination[i].source = first.local[i].ip;
+    }
+    first.n_locals = first.n_destinations = 2;
+    netsel_plan(&u.spec.networks, &first);
+    first.path[0].answer = first.path[1].answer = NETSEL_REFUSED;
+    later = first;
+    later.path[0].answer = NETSEL_FAILED;
+    u.network = &first;
+    u.network_later = &later;
+    u.network_ns = 3 * MODEL_MS;
+    u.spec.retries = 1;
+    u.spec.restarts = true;
+    u.restart_ns = 20 * MODEL_MS;
+    u.model.n_faults = 1;
+    u.model.fault[0] = (struct model_fault){
+        .when = MODEL_AT_TIME, .what = MODEL_NET_RESET, .t_ns = MODEL_S + 100 * MODEL_MS};
+    return u;
+}
+
 static const struct {
     const char *name;
     struct sim_setup (*setup)(void);
@@ -81,6 +118,7 @@ static const struct {
     {"post-copy on 11.1", postcopy_11_1, MODE_POSTCOPY},
     {"stop-and-copy", stop_and_copy, MODE_STOP_AND_COPY},
     {"quitting both", quitting, MODE_PRECOPY},
+    {"over the next network", over_the_next, MODE_PRECOPY},
 };
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
 
@@ -146,8 +184,7 @@ static void change(struct sim_setup *u, const struct kind *k, unsigned n)
         u->doing[0] = (struct sim_doing){.when = SIM_AT_EVENT, .what = k->doing, .n = n};
         return;
     }
-    u->model.n_faults = 1;
-    u->model.fault[0] = (struct model_fault){
+    u->model.fault[u->model.n_faults++] = (struct model_fault){
         .when = k->target == MESSAGE ? MODEL_AT_MESSAGE : MODEL_AT_COMMAND,
         .what = k->what,
         .side = MODEL_ANY,
@@ -191,8 +228,7 @@ static struct counts good_run(int mode)
     count(c.all);
     sim_free(&sim);
     /* The source dies of `migrate`: what was counted came before. */
-    u.model.n_faults = 1;
-    u.model.fault[0] = (struct model_fault){
+    u.model.fault[u.model.n_faults++] = (struct model_fault){
         .when = MODEL_AT_COMMAND, .what = MODEL_DIE, .side = MODEL_SRC, .name = "migrate"};
     sim_run(&sim, &u);
     count(c.before);

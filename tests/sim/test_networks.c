@@ -11,6 +11,7 @@
 static struct sim sim;
 static struct sim_setup u;
 static struct netsel_facts facts;
+static struct netsel_facts later;
 
 static const char networks[] =
     "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.1.0.0/24\", \"rate\": 100000000},"
@@ -32,6 +33,7 @@ static void setup(void)
 {
     u = sim_usual();
     memset(&facts, 0, sizeof(facts));
+    memset(&later, 0, sizeof(later));
     ck_assert_int_eq(
         networks_load("n", networks, sizeof(networks) - 1, &u.spec.networks, NULL), 0);
     u.spec.bandwidth_auto = true;
@@ -185,6 +187,190 @@ START_TEST(a_takeover_needs_none)
 }
 END_TEST
 
+/* ---- one that is lost ---- */
+
+/* The network for migrations goes, and no probe gets through it any more. */
+static void lose(enum model_what what, enum mig_phase phase, int64_t after_ns)
+{
+    later = facts;
+    later.path[0].answer = NETSEL_FAILED;
+    later.path[0].took_ms = 1000;
+    (void)strcpy(later.path[0].fault, "connection timed out");
+    u.network_later = &later;
+    u.spec.retries = 1;
+    u.spec.restarts = true;
+    u.restart_ns = 300 * MODEL_MS;
+    u.n_doings = 1;
+    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_FAULT,
+                                    .phase = phase,
+                                    .t_ns = after_ns,
+                                    .fault = {.what = what}};
+}
+
+static void expect_reason(const char *part)
+{
+    ck_assert_msg(strstr(sim.result.reason, part), "%s", sim.result.reason);
+}
+
+START_TEST(a_lost_one_is_followed_by_the_next)
+{
+    lose(_i == 0 ? MODEL_NET_RESET : MODEL_NET_SILENT, MIG_PRECOPY, MODEL_S);
+    move(_i == 0 ? "network-lost" : "network-lost-silently");
+    expect(0, "management");
+    ck_assert_uint_eq(sim.n_replaced, 1);
+    ck_assert_uint_eq(sim.session->mig.attempt, 2);
+}
+END_TEST
+
+/* Also in the switch: the guest is back on the source before anything is started again. */
+START_TEST(a_lost_one_in_the_switch)
+{
+    lose(MODEL_NET_RESET, MIG_SWITCHOVER, _i * MODEL_MS);
+    move(NULL);
+    expect(0, "management");
+    ck_assert_uint_eq(sim.n_replaced, 1);
+}
+END_TEST
+
+/* connect() hangs for two minutes, and neither cancel nor yank reaches it. */
+START_TEST(a_black_hole_before_it_is_connected)
+{
+    lose(MODEL_NET_SILENT, MIG_CONFIGURE, 0);
+    move("network-black-hole");
+    expect(0, "management");
+    ck_assert_uint_eq(sim.n_replaced, 1);
+}
+END_TEST
+
+/* The probe gets through, the migration does not, and the destination has seen nobody. */
+START_TEST(a_port_that_is_not_reached)
+{
+    lose(MODEL_NET_SILENT, MIG_CONFIGURE, 0);
+    u.network_later = NULL;
+    move(NULL);
+    expect(0, "management");
+    ck_assert(strstr(sim_trace(&sim), "its port for the migration is not reached"));
+}
+END_TEST
+
+START_TEST(without_a_command_it_says_what_to_do)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    u.spec.restarts = false;
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    expect_reason(
+        "migration is lost (10.1.0.2 does not answer through m0: connection timed "
+        "out), management is usable, but this destination's QEMU takes no second "
+        "migration: start it anew and migrate again, or let --restart-destination "
+        "do that");
+}
+END_TEST
+
+/* Silence is given up only when something is gained by it: a policy may wait longer. */
+START_TEST(without_a_command_silence_is_warned_of)
+{
+    lose(MODEL_NET_SILENT, MIG_PRECOPY, MODEL_S);
+    u.spec.restarts = false;
+    u.set[0] = "progress-timeout=40s";
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert(strstr(sim_trace(&sim), "no byte has moved over migration for 10 s"));
+    ck_assert_int_eq(sim.result.outcome, OUTCOME_ABORTED);
+}
+END_TEST
+
+START_TEST(what_was_not_the_network_is_not_started_again)
+{
+    lose(_i == 0 ? MODEL_NET_RESET : MODEL_DIE, MIG_PRECOPY, MODEL_S);
+    u.doing[0].fault.side = MODEL_DST;
+    u.network_later = NULL;
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+    expect_reason("not started again: migration still answers, so it was not the network");
+}
+END_TEST
+
+/* A destination that is only busy. */
+START_TEST(bytes_that_stand_still_prove_nothing)
+{
+    lose(MODEL_NET_SILENT, MIG_PRECOPY, MODEL_S);
+    u.network_later = NULL;
+    u.set[0] = "progress-timeout=60s";
+    move(NULL);
+    ck_assert_int_eq(sim.result.outcome, OUTCOME_ABORTED);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+}
+END_TEST
+
+START_TEST(no_other_is_usable)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    later.local[1].up = false;
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+    expect_reason("no other network is usable");
+}
+END_TEST
+
+START_TEST(retries_are_counted)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    u.spec.retries = 0;
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+    ck_assert_uint_eq(sim.n_probes, 1);
+}
+END_TEST
+
+START_TEST(a_command_that_goes_wrong)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    if (_i == 0)
+        u.restart_fails = true;
+    else if (_i == 1)
+        u.restart_ns = MODEL_NEVER;
+    else
+        u.restart_does_nothing = true;
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    expect_reason(_i == 0   ? "--restart-destination: ended with status 1: no such host"
+                  : _i == 1 ? "--restart-destination does not end"
+                            : "attempt 2: destination: ");
+}
+END_TEST
+
+START_TEST(a_cancel_ends_it)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                               .what = SIM_CANCEL,
+                                               .phase = _i == 0 ? MIG_ROLLBACK : MIG_AGAIN,
+                                               .t_ns = _i == 2 ? 100 * MODEL_MS : 0};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 5);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+}
+END_TEST
+
+/* What an operator has set holds in the next attempt, and settings are put back after it. */
+START_TEST(an_operators_word_stays)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                               .what = SIM_OPERATOR,
+                                               .phase = MIG_PRECOPY,
+                                               .t_ns = 100 * MODEL_MS,
+                                               .operator_says = "bandwidth=60000000"};
+    move("network-lost-operator");
+    expect(0, "management");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sim/networks");
@@ -200,6 +386,19 @@ int main(void)
     tcase_add_loop_test(t, the_limit_is_the_right_one, 0,
                         sizeof(limits) / sizeof(limits[0]));
     tcase_add_test(t, a_takeover_needs_none);
+    tcase_add_loop_test(t, a_lost_one_is_followed_by_the_next, 0, 2);
+    tcase_add_loop_test(t, a_lost_one_in_the_switch, 0, 4);
+    tcase_add_test(t, a_black_hole_before_it_is_connected);
+    tcase_add_test(t, a_port_that_is_not_reached);
+    tcase_add_test(t, without_a_command_it_says_what_to_do);
+    tcase_add_test(t, without_a_command_silence_is_warned_of);
+    tcase_add_loop_test(t, what_was_not_the_network_is_not_started_again, 0, 2);
+    tcase_add_test(t, bytes_that_stand_still_prove_nothing);
+    tcase_add_test(t, no_other_is_usable);
+    tcase_add_test(t, retries_are_counted);
+    tcase_add_loop_test(t, a_command_that_goes_wrong, 0, 3);
+    tcase_add_loop_test(t, a_cancel_ends_it, 0, 3);
+    tcase_add_test(t, an_operators_word_stays);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -401,6 +401,26 @@ START_TEST(a_path_is_planned_once)
 END_TEST
 
 /* More than fits is cut, and said so. */
+/* One that was lost comes after all others, and what is said of it stays its own. */
+START_TEST(the_lost_one_comes_last)
+{
+    const char *const answers[] = {"ok ok", "ok failed"};
+    read_networks(TWO);
+    f.w.network[0].is_last = true;
+    read_locals(HERE);
+    read_destinations(THERE);
+    read_answers(answers[_i]);
+    netsel_choose(&f.w, &f.facts, &f.c);
+    ck_assert(f.c.is_decided);
+    ck_assert_uint_eq(f.c.n, 2);
+    ck_assert_str_eq(f.c.candidate[0].name, "mgt");
+    ck_assert_int_eq(f.c.chosen, _i);
+    ck_assert_ptr_eq(netsel_candidate_of(&f.c, 0), &f.c.candidate[1]);
+    ck_assert_ptr_eq(netsel_candidate_of(&f.c, 1), &f.c.candidate[0]);
+    ck_assert_ptr_null(netsel_candidate_of(&f.c, 2));
+}
+END_TEST
+
 START_TEST(everything_has_an_end)
 {
     char text[64];
@@ -437,6 +457,7 @@ int main(void)
     tcase_add_test(t, the_port_of_a_migration_is_never_probed);
     tcase_add_test(t, no_port_left_is_no_usable_network);
     tcase_add_test(t, a_path_is_planned_once);
+    tcase_add_loop_test(t, the_lost_one_comes_last, 0, 2);
     tcase_add_test(t, everything_has_an_end);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -116,6 +116,13 @@ static const struct {
     {"port", "4445-4444", "--port: '4445-4444' is not a port"},
     {"port", "1-2-3", "--port: '1-2-3' is not a port"},
     {"port", "100000000000000000000", "--port: '100000000000000000000' is not a port"},
+    {"retries", "", "--retries: '' is not a number from 0 to 100"},
+    {"retries", "101", "--retries: '101' is not a number"},
+    {"retries", "-1", "--retries: '-1' is not a number"},
+    {"retries", "1x", "--retries: '1x' is not a number"},
+    {"retries", "0000", "--retries: '0000' is not a number"},
+    {"restart-destination", "", "--restart-destination: the command is empty"},
+    {"restart-destination", " \t", "--restart-destination: the command is empty"},
     {"unsafe", "", "--unsafe: '' is not a check that can be waived; these are: " WAIVABLE},
     {"unsafe", "cpus,", "--unsafe: '' is not a check"},
     {"unsafe", "cpus,nonsense", "--unsafe: 'nonsense' is not a check"},
@@ -181,6 +188,8 @@ START_TEST(nothing_given_is_the_default)
     ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, SPEC_BANDWIDTH_HYPERVISOR);
     ck_assert_uint_eq(f.r.spec.port_first, 0);
     ck_assert_uint_eq(f.r.spec.unsafe, 0);
+    ck_assert_uint_eq(f.r.spec.retries, 1);
+    ck_assert(!f.r.spec.restarts && !f.r.restart_command);
     ck_assert(!f.r.spec.dry_run && !f.r.spec.quit_source && !f.r.spec.quit_destination);
 }
 END_TEST
@@ -191,6 +200,18 @@ START_TEST(flags_are_flags)
     option("quit-source", NULL);
     option("quit-destination", NULL);
     ck_assert(f.r.spec.dry_run && f.r.spec.quit_source && f.r.spec.quit_destination);
+}
+END_TEST
+
+START_TEST(starting_again)
+{
+    option("retries", "0");
+    ck_assert_uint_eq(f.r.spec.retries, 0);
+    option("retries", "100");
+    ck_assert_uint_eq(f.r.spec.retries, 100);
+    option("restart-destination", "systemctl restart x");
+    ck_assert(f.r.spec.restarts);
+    ck_assert_str_eq(f.r.restart_command, "systemctl restart x");
 }
 END_TEST
 
@@ -409,6 +430,7 @@ int main(void)
     tcase_add_loop_test(tc, a_wrong_field_is_named_at_the_end, 0, COUNT(late));
     tcase_add_test(tc, nothing_given_is_the_default);
     tcase_add_test(tc, flags_are_flags);
+    tcase_add_test(tc, starting_again);
     tcase_add_test(tc, a_port_or_a_range);
     tcase_add_test(tc, a_bandwidth_or_the_hypervisors);
     tcase_add_test(tc, checks_are_waived_by_name);

@@ -1,0 +1,303 @@
+/* A network that is lost on the way, and the next one, between real QEMUs on two hosts (hosts.h).
+ * QEMU 7.2, TCG; needs root and iproute2; what needs iptables is left out without it. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/real/hosts.h"
+
+#define SLOWLY "--bandwidth", "8MiB"
+#define BOTH   "--destination-address", "10.77.1.2", "--destination-address", "10.77.2.2"
+#define BY     "--network", "10.77.1.0/24", "--network", "10.77.2.0/24"
+
+static struct fixture {
+    struct world w;
+    struct lab_vm *spare;           /* what the command puts in the old one's place */
+    char monitor[LAB_PATH_MAX];     /* a link to the one or the other's */
+    char command[3 * LAB_PATH_MAX]; /* --restart-destination */
+    char said[LAB_PATH_MAX];        /* what the command was told */
+} f;
+
+static void setup(void)
+{
+    world_open(&f.w);
+    hosts_open(&f.w);
+    (void)lab_path(f.w.lab, "dst.qmp", f.monitor);
+    (void)lab_path(f.w.lab, "said", f.said);
+}
+
+static void teardown(void)
+{
+    world_close(&f.w);
+    hosts_close();
+}
+
+static void pair(const char *append)
+{
+    hosts_pair(&f.w, append);
+    f.spare = hosts_destination(&f.w);
+    ck_assert_int_eq(symlink(lab_vm_qmp_path(f.w.dst), f.monitor), 0);
+    snprintf(f.command, sizeof(f.command),
+             "echo $QFERRY_ATTEMPT $QFERRY_NETWORK $QFERRY_ADDRESS >%s; ln -sfn %s %s",
+             f.said, lab_vm_qmp_path(f.spare), f.monitor);
+}
+
+static struct move *begin(const char *const *extra)
+{
+    return move_begin_at(&f.w, "migrate", lab_vm_qmp_path(f.w.src), f.monitor, extra);
+}
+
+static const char *told(void)
+{
+    static char line[128];
+    FILE *file = fopen(f.said, "r");
+
+    line[0] = '\0';
+    if (file) {
+        (void)!fgets(line, sizeof(line), file);
+        (void)fclose(file);
+    }
+    return line;
+}
+
+static void expect_moved_to_spare(struct move *m)
+{
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    ck_assert_str_eq(move_result(m, "network"), "10.77.2.0/24");
+    ck_assert_str_eq(told(), "2 10.77.2.0/24 10.77.2.2\n");
+    ck_assert(
+        move_has(m, "warning", "message", "attempt 1, over 10.77.1.0/24, was lost ("));
+    ck_assert_int_eq(lab_vm_wait_exit(f.w.dst, 0, NULL), 0);
+    expect_guest_on(&f.w, f.spare);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+
+static void expect_stayed(void)
+{
+    expect_guest_on(&f.w, f.w.src);
+    expect_settings(f.w.src, f.w.src_settings);
+    ck_assert_str_eq(told(), "");
+}
+
+/* ---- it is lost while memory moves ---- */
+
+/* How it is lost, and what is said of it. */
+static const struct {
+    const char *how;
+    const char *why;
+} losses[] = {
+    {"ip -n $S link set mig0 down", "mig0 is down"},
+    {"ip -n $D link set mig0 down", "mig0 has no carrier"},
+    {"ip -n $S neigh replace 10.77.1.2 lladdr 02:00:00:00:00:77 nud permanent dev mig0",
+     "10.77.1.2 has not answered on port 9 through mig0 within 1"},
+    {"ip -n $S route add blackhole 10.77.1.2", "no route to 10.77.1.2: it is routed into "
+                                               "nowhere"},
+    /* ... and the connection is broken at once. */
+    {"ip -n $S link set mig0 down && ip netns exec $S ss -K dst 10.77.1.2 >/dev/null", ""},
+};
+
+START_TEST(a_lost_network_is_followed_by_the_next)
+{
+    pair("ws=24 rate=500");
+    struct move *m = begin(ARGS(BY, BOTH, SLOWLY, "--restart-destination", f.command));
+    move_wait_memory(m);
+    hosts_sh("%s", losses[_i].how);
+    move_wait_phase(m, "cancel");
+    expect_moved_to_spare(m);
+    ck_assert(move_has(m, "warning", "message", losses[_i].why));
+}
+END_TEST
+
+/* The guest is stopped, its last pages are on their way into nowhere. */
+START_TEST(a_network_that_is_lost_in_the_switch)
+{
+    pair("ws=32 flat");
+    struct move *m = begin(ARGS(BY, BOTH, SLOWLY, "--set", "downtime.max=8s", "--set",
+                                "downtime.start=8s", "--restart-destination", f.command));
+    move_wait_phase(m, "switchover");
+    hosts_make_black_hole("mig0", 1);
+    expect_moved_to_spare(m);
+}
+END_TEST
+
+START_TEST(without_a_command_it_says_what_to_do)
+{
+    pair("ws=24 rate=500");
+    struct move *m = begin(ARGS(BY, BOTH, SLOWLY));
+    move_wait_memory(m);
+    hosts_sh("%s", losses[4].how);
+    move_end(m);
+    move_expect(m, 4, "failed", "source");
+    move_expect_reason(m,
+                       "10.77.1.0/24 is lost (mig0 is down), 10.77.2.0/24 is usable, but "
+                       "this destination's QEMU takes no second migration: start it anew "
+                       "and migrate again, or let --restart-destination do that");
+    expect_stayed();
+
+    /* As was said: a fresh one, and again. */
+    m = move_begin_at(&f.w, "migrate", lab_vm_qmp_path(f.w.src), lab_vm_qmp_path(f.spare),
+                      ARGS(BY, BOTH));
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    ck_assert_str_eq(move_result(m, "network"), "10.77.2.0/24");
+    expect_guest_on(&f.w, f.spare);
+}
+END_TEST
+
+START_TEST(what_was_not_the_network_is_not_started_again)
+{
+    pair("ws=24 rate=500");
+    struct move *m = begin(ARGS(BY, BOTH, SLOWLY, "--restart-destination", f.command));
+    move_wait_memory(m);
+    if (_i == 0)
+        ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);
+    else
+        hosts_sh("ip netns exec $S ss -K dst 10.77.1.2 >/dev/null");
+    move_end(m);
+    move_expect(m, 4, "failed", "source");
+    move_expect_reason(m,
+                       "not started again: 10.77.1.0/24 still answers, so it was not the "
+                       "network");
+    expect_stayed();
+}
+END_TEST
+
+START_TEST(no_retries_are_no_retries)
+{
+    pair("ws=24 rate=500");
+    struct move *m =
+        begin(ARGS(BY, BOTH, SLOWLY, "--retries", "0", "--restart-destination", f.command));
+    move_wait_memory(m);
+    hosts_sh("%s", losses[4].how);
+    move_end(m);
+    move_expect(m, 4, "failed", "source");
+    expect_stayed();
+}
+END_TEST
+
+/* ---- nobody gets to the migration's port ---- */
+
+static bool has_iptables(void)
+{
+    return system("command -v iptables >/dev/null 2>&1") == 0;
+}
+
+/* A firewall that lets the probe through, and connect() gives up early or late. */
+static const struct {
+    const char *rule;
+    int syn_retries;
+} walls[] = {
+    {"DROP", 1},
+    {"DROP", 4},
+    {"REJECT --reject-with tcp-reset", 6},
+    {"REJECT --reject-with icmp-port-unreachable", 6},
+};
+
+START_TEST(a_firewall_before_the_port)
+{
+    if (!has_iptables())
+        return;
+    pair("ws=24 rate=500");
+    hosts_sh("ip netns exec $S sysctl -qw net.ipv4.tcp_syn_retries=%d",
+             walls[_i].syn_retries);
+    hosts_sh("ip netns exec $D iptables -A INPUT -i mig0 -p tcp --dport 1024: -j %s",
+             walls[_i].rule);
+    struct move *m = begin(ARGS(BY, BOTH, "--restart-destination", f.command));
+    expect_moved_to_spare(m);
+}
+END_TEST
+
+/* ---- the command ---- */
+
+static const struct {
+    const char *command;
+    const char *reason;
+} commands[] = {
+    {"echo no such host >&2; exit 9",
+     "--restart-destination: ended with status 9: no such host"},
+    {"kill -9 $$", "--restart-destination: was ended by signal 9"},
+    {"/no/such/file", "--restart-destination: ended with status 127: "},
+    {"true", "attempt 2: destination: "}, /* nothing is there */
+};
+
+START_TEST(a_command_that_goes_wrong)
+{
+    pair("ws=24 rate=500");
+    struct move *m =
+        begin(ARGS(BY, BOTH, SLOWLY, "--restart-destination", commands[_i].command));
+    move_wait_memory(m);
+    hosts_sh("%s", losses[4].how);
+    move_end(m);
+    move_expect(m, 4, "failed", "source");
+    move_expect_reason(m, commands[_i].reason);
+    expect_stayed();
+}
+END_TEST
+
+/* One that hangs is ended with qferry, and so is what it has started. */
+START_TEST(a_cancel_while_the_command_runs)
+{
+    char line[64];
+    char command[2 * LAB_PATH_MAX];
+    FILE *file = NULL;
+    int pid = 0;
+
+    pair("ws=24 rate=500");
+    f.w.reaps = true; /* the command's own child outlives it for a moment */
+    snprintf(command, sizeof(command), "echo $$ >%s; sleep 300", f.said);
+    struct move *m = begin(ARGS(BY, BOTH, SLOWLY, "--restart-destination", command));
+    move_wait_memory(m);
+    hosts_sh("%s", losses[4].how);
+    for (unsigned i = 0; i < 1000 && pid == 0; i++) {
+        lab_pump(f.w.lab, 20);
+        file = fopen(f.said, "r");
+        if (file && fgets(line, sizeof(line), file))
+            pid = atoi(line);
+        if (file)
+            (void)fclose(file);
+    }
+    ck_assert_int_gt(pid, 1);
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGTERM), 0);
+    move_end(m);
+    move_expect(m, 5, "cancelled", "source");
+    ck_assert_int_eq(kill(-pid, 0), -1);
+    ck_assert_int_eq(errno, ESRCH);
+    ck_assert_int_eq(unlink(f.said), 0);
+    expect_stayed();
+}
+END_TEST
+
+static Suite *across_suite(void)
+{
+    Suite *s = suite_create("across");
+    TCase *t = tcase_create("lost");
+
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_loop_test(t, a_lost_network_is_followed_by_the_next, 0,
+                        sizeof(losses) / sizeof(losses[0]));
+    tcase_add_test(t, a_network_that_is_lost_in_the_switch);
+    tcase_add_test(t, without_a_command_it_says_what_to_do);
+    tcase_add_loop_test(t, what_was_not_the_network_is_not_started_again, 0, 2);
+    tcase_add_test(t, no_retries_are_no_retries);
+    tcase_add_loop_test(t, a_firewall_before_the_port, 0, sizeof(walls) / sizeof(walls[0]));
+    suite_add_tcase(s, t);
+
+    t = tcase_create("command");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_loop_test(t, a_command_that_goes_wrong, 0,
+                        sizeof(commands) / sizeof(commands[0]));
+    tcase_add_test(t, a_cancel_while_the_command_runs);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void)
+{
+    return hosts_main(across_suite);
+}
