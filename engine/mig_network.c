@@ -8,8 +8,22 @@
 
 enum { NETWORK_MS = 10000 /* far beyond what a probe takes: it is bounded itself */ };
 
+void mig_probe(struct mig *m, struct mig_todo *todo)
+{
+    if (m->recover.probing)
+        return;
+    m->recover.probing = true;
+    (void)mig_todo_add(todo, MIG_DO_PROBE, MIG_SRC);
+}
+
 void mig_take_network(struct mig *m, const struct netsel_facts *f)
 {
+    m->recover.probing = false;
+    if (m->phase == MIG_POSTCOPY || m->phase == MIG_RECOVER) {
+        netsel_choose(&m->spec.networks, f, &m->recover.network);
+        m->recover.network_ns = m->now_ns;
+        return;
+    }
     if (m->network_known || (m->phase != MIG_CONNECT && m->phase != MIG_PREFLIGHT))
         return;
     netsel_choose(&m->spec.networks, f, &m->network);

@@ -17,7 +17,7 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
 {
     if (ev->kind == MIG_EV_ENTER) {
         if (m->spec.networks.n > 0) /* meanwhile: PREFLIGHT waits for it */
-            (void)mig_todo_add(todo, MIG_DO_PROBE, MIG_SRC);
+            mig_probe(m, todo);
         for (unsigned i = 0; i < MIG_SIDES; i++) {
             m->side[i].link = MIG_LINK_OPENING;
             (void)mig_todo_add(todo, MIG_DO_OPEN, (enum mig_side_id)i);

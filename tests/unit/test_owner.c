@@ -216,8 +216,19 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT)
         return "the destination is continued while the source is silent";
     if ((may & MAY_CONT_DST) && src_answers && f->src.status != QAPI_MIG_COMPLETED &&
-        f->src.status != QAPI_MIG_POSTCOPY_ACTIVE)
+        f->src.status != QAPI_MIG_POSTCOPY_ACTIVE &&
+        f->src.status != QAPI_MIG_POSTCOPY_PAUSED &&
+        f->src.status != QAPI_MIG_POSTCOPY_RECOVER_SETUP &&
+        f->src.status != QAPI_MIG_POSTCOPY_RECOVER)
         return "the destination is continued while the source may take its guest back";
+    if ((may & (MAY_PAUSE_SRC | MAY_PAUSE_DST | MAY_RECOVER | MAY_RESUME)) &&
+        (!src_answers || v->owner != OWNER_DST || !is_postcopy(f->src.status)))
+        return "a connection is broken or mended that is none of post-copy";
+    if ((may & MAY_PAUSE_SRC) && dst_answers && f->dst.status == QAPI_MIG_COMPLETED &&
+        f->dst.run != QAPI_RUN_INMIGRATE)
+        return "the source is paused although the destination has everything";
+    if ((may & MAY_RESUME) && f->src.status == QAPI_MIG_POSTCOPY_ACTIVE)
+        return "an unbroken post-copy is resumed";
     if ((may & MAY_QUIT_SRC) && v->owner != OWNER_DST)
         return "the source quits and is not done";
     if ((may & MAY_QUIT_DST) && v->owner == OWNER_DST)

@@ -100,6 +100,13 @@ static const struct {
     {{.command = QAPI_MIGRATE_CANCEL}, "migrate_cancel", NULL},
     {{.command = QAPI_MIGRATE_CONTINUE}, "migrate-continue", "{'state':'pre-switchover'}"},
     {{.command = QAPI_MIGRATE_START_POSTCOPY}, "migrate-start-postcopy", NULL},
+    {{.command = QAPI_MIGRATE_PAUSE}, "migrate-pause", NULL},
+    {{.command = QAPI_MIGRATE_RECOVER, .u.migrate.uri = "tcp:h:49152"},
+     "migrate-recover",
+     "{'uri':'tcp:h:49152'}"},
+    {{.command = QAPI_MIGRATE_RESUME, .u.migrate.uri = "tcp:h:49152"},
+     "migrate",
+     "{'uri':'tcp:h:49152','resume':true}"},
     {{.command = QAPI_YANK}, "yank", "{'instances':[{'type':'migration'}]}"},
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
