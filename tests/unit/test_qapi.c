@@ -128,11 +128,12 @@ START_TEST(command_is_written_as_qemu_reads_it)
 }
 END_TEST
 
-START_TEST(only_yank_and_its_query_go_out_of_band)
+START_TEST(what_frees_a_hanging_qemu_goes_out_of_band)
 {
     for (unsigned c = 0; c < QAPI_COMMAND_COUNT; c++)
         ck_assert_int_eq(qapi_command_oob((enum qapi_command)c),
-                         c == QAPI_YANK || c == QAPI_QUERY_YANK);
+                         c == QAPI_YANK || c == QAPI_QUERY_YANK || c == QAPI_MIGRATE_PAUSE ||
+                             c == QAPI_MIGRATE_RECOVER);
 }
 END_TEST
 
@@ -452,7 +453,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("qapi");
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_loop_test(t, command_is_written_as_qemu_reads_it, 0, N_COMMANDS);
-    tcase_add_test(t, only_yank_and_its_query_go_out_of_band);
+    tcase_add_test(t, what_frees_a_hanging_qemu_goes_out_of_band);
     tcase_add_loop_test(t, every_run_state_is_read, 0,
                         (int)(sizeof(run_names) / sizeof(run_names[0])));
     tcase_add_loop_test(t, every_migration_status_is_read_in_reply_and_event, 0,
