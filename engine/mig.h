@@ -146,7 +146,9 @@ struct mig_recover {
     bool probing;                       /* MIG_EV_NETWORK is to come */
     int64_t network_ns;                 /* when it came last; 0: not since the start */
     struct netsel_choice network;       /* what was chosen then */
-    unsigned cancels;                   /* signals that were refused in post-copy */
+    unsigned dead; /* so many times in a row the present network was dead, another usable */
+    int64_t dead_ns;  /* when it was the first time */
+    unsigned cancels; /* signals that were refused in post-copy */
     int64_t
         complete_ns; /* the destination said completed, and the source does not follow */
 };

@@ -8,6 +8,8 @@
  *
  * What ends it otherwise, and how that is noticed:
  *   the kernel tells a QEMU           its postcopy-paused, at once                    RECOVER
+ *   the network is dead, another one  it is probed every 300 ms: dead twice in a row  RECOVER
+ *   is not
  *   packets are swallowed             not one byte moves (no QEMU ever tells, 3.5):
  *                                     then both are asked out of band and the network is probed.
  *                                     Both live and the network is dead               RECOVER
@@ -31,6 +33,7 @@ enum {
     LOADED_POLL_MS = 2, /* the guest is down until the destination is continued */
     SLOW_POLL_MS = 20,  /* ... and it takes long */
     POLL_MS = 200,
+    PROBE_MS = 300,
     STILL_MS = 600,    /* nothing moves: ask why. QEMU sends a page each 100 ms whatever its
                              limit is (BUFFER_DELAY in migration.c) */
     ALIVE_MS = 500,    /* an answer out of band takes no longer, unless QEMU stands still */
@@ -107,6 +110,7 @@ static void hand_over_again(struct mig *m, struct mig_todo *todo)
 static void forget_check(struct mig *m)
 {
     m->recover.check_ns = 0;
+    m->recover.dead = 0;
     memset(m->recover.alive, 0, sizeof(m->recover.alive));
 }
 
@@ -152,10 +156,31 @@ static void watch_progress(struct mig *m, struct mig_todo *todo)
     if (bytes != m->moved_bytes || m->moved_ns == 0) {
         m->moved_bytes = bytes;
         m->moved_ns = m->now_ns;
-        forget_check(m);
+        m->recover.check_ns = 0;
+        memset(m->recover.alive, 0, sizeof(m->recover.alive));
     } else if (m->recover.check_ns == 0 && mig_is_past(m, m->moved_ns, STILL_MS)) {
         check(m, todo);
     }
+}
+
+/* What is sent may go into the socket's buffer for seconds although nothing arrives: where there
+ * is another network to go to, the one in use is probed all the time. Twice in a row, since a probe
+ * may get lost, too. */
+static bool is_network_dead(struct mig *m,
+                            const struct mig_event *ev,
+                            struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    if (m->spec.networks.n < 2 || !m->network_known || m->network.chosen < 0)
+        return false;
+    if (r->dead >= 2 && m->side[MIG_SRC].migrate.remaining_bytes > 0 &&
+        m->side[MIG_DST].migrate.status != QAPI_MIG_COMPLETED)
+        return true;
+    if ((ev->kind == MIG_EV_NETWORK && r->dead == 1) ||
+        (ev->kind != MIG_EV_NETWORK &&
+         (r->network_ns == 0 || mig_is_past(m, r->network_ns, PROBE_MS))))
+        mig_probe(m, todo);
+    return false;
 }
 
 static void hear_alive(struct mig *m, const struct mig_event *ev)
@@ -256,7 +281,7 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         if (m->handed_over)
             record_sample(m, todo);
     }
-    if (is_stuck(m)) {
+    if (is_network_dead(m, ev, todo) || is_stuck(m)) {
         m->recover.stalled = true;
         mig_go(m, MIG_RECOVER);
         return;

@@ -105,7 +105,7 @@ static const char *who_noticed(const struct mig *m)
     const bool src = mig_is_broken(m->side[MIG_SRC].migrate.status);
     const bool dst = mig_is_broken(m->side[MIG_DST].migrate.status);
     if (m->recover.stalled && !src && !dst)
-        return "not one byte moves";
+        return m->recover.dead > 0 ? "the network is dead" : "not one byte moves";
     if (src && dst)
         return "both sides have noticed";
     return src   ? "the source has noticed"
@@ -152,7 +152,9 @@ static void begin(struct mig *m, struct mig_todo *todo)
     r->dst_unsure = false;
     r->cont_refused = false;
     r->since_ns = m->now_ns;
-    if (r->stalled || r->check_ns != 0) /* when it stood still first */
+    if (r->dead > 0)
+        r->since_ns = r->dead_ns;
+    else if (r->stalled || r->check_ns != 0) /* when it stood still first */
         r->since_ns = m->moved_ns;
     if (!again) {
         r->failed = 0;
@@ -545,6 +547,7 @@ static void mended(struct mig *m, struct mig_todo *todo)
     free_port(m);
     r->mended_ns = m->now_ns;
     r->stalled = false;
+    r->dead = 0;
     r->failed = 0;
     /* The source goes on when the destination has said that it does (RESUME_ACK); the event of
      * the latter may come later. */

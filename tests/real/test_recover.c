@@ -309,7 +309,7 @@ START_TEST(a_black_hole_is_noticed_and_gone_around)
 
     swallow(1);
     expect_recovered(m, "management");
-    ck_assert(move_has(m, "warning", "message", "not one byte moves"));
+    ck_assert(move_has(m, "warning", "message", "the network is dead"));
 }
 END_TEST
 
