@@ -20,20 +20,23 @@ struct phase_row {
 static const struct phase_row phases[] = {
     [MIG_NEW]        = {NULL,             TO(CONNECT)},
     [MIG_CONNECT]    = {phase_connect,    TO(PREFLIGHT) | TO(FAILED)},
-    [MIG_PREFLIGHT]  = {phase_preflight,  TO(CONFIGURE) | TO(RECONCILE) | TO(MEASURE) | TO(FAILED)},
+    [MIG_PREFLIGHT]  = {phase_preflight,  TO(CONFIGURE) | TO(RECONCILE) | TO(RECOVER) |
+                                          TO(MEASURE) | TO(FAILED)},
     [MIG_MEASURE]    = {phase_measure,    TO(DONE) | TO(FAILED)},
     [MIG_CONFIGURE]  = {phase_configure,  TO(START) | TO(ROLLBACK)},
     [MIG_START]      = {phase_start,      TO(PRECOPY) | TO(ROLLBACK) | TO(RECONCILE)},
     [MIG_PRECOPY]    = {phase_precopy,    TO(SWITCHOVER) | TO(ROLLBACK) | TO(RECONCILE)},
     [MIG_SWITCHOVER] = {phase_switchover, TO(POSTCOPY) | TO(FINISH) | TO(ROLLBACK) | TO(RECONCILE) |
                                           TO(HELD)},
-    [MIG_POSTCOPY]   = {phase_postcopy,   TO(FINISH) | TO(ROLLBACK) | TO(RECONCILE) | TO(HELD)},
+    [MIG_POSTCOPY]   = {phase_postcopy,   TO(FINISH) | TO(ROLLBACK) | TO(RECONCILE) | TO(RECOVER) |
+                                          TO(HELD)},
+    [MIG_RECOVER]    = {phase_recover,    TO(POSTCOPY) | TO(FINISH) | TO(RECONCILE) | TO(HELD)},
     [MIG_FINISH]     = {phase_finish,     TO(DONE) | TO(ROLLBACK) | TO(RECONCILE) | TO(HELD)},
     [MIG_ROLLBACK]   = {phase_rollback,   TO(FAILED) | TO(FINISH) | TO(RECONCILE) | TO(HELD) |
                                           TO(AGAIN)},
     [MIG_AGAIN]      = {phase_again,      TO(CONNECT) | TO(FAILED) | TO(RECONCILE)},
-    [MIG_RECONCILE]  = {phase_reconcile,  TO(PRECOPY) | TO(SWITCHOVER) | TO(POSTCOPY) | TO(FINISH) |
-                                          TO(ROLLBACK) | TO(FAILED) | TO(HELD)},
+    [MIG_RECONCILE]  = {phase_reconcile,  TO(PRECOPY) | TO(SWITCHOVER) | TO(POSTCOPY) | TO(RECOVER) |
+                                          TO(FINISH) | TO(ROLLBACK) | TO(FAILED) | TO(HELD)},
     [MIG_DONE]       = {NULL, 0},
     [MIG_FAILED]     = {NULL, 0},
     [MIG_HELD]       = {NULL, 0},
@@ -236,6 +239,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .continued = m->continued,
         .cont_refused = m->cont_refused,
         .handed_over = m->handed_over,
+        .src_left = m->src_left,
     };
     owner_of(&f, v);
 }
@@ -414,6 +418,14 @@ static void late(struct mig *m, const struct mig_ask *a, struct mig_todo *todo)
     handle(m, &ev, todo);
 }
 
+/* What is late hinders the next one no longer. */
+static bool can_be_said_again(const struct mig *m, enum qapi_command c)
+{
+    return c == QAPI_MIGRATE_START_POSTCOPY || c == QAPI_MIGRATE_PAUSE ||
+           c == QAPI_MIGRATE_RECOVER || c == QAPI_MIGRATE_RESUME ||
+           (c == QAPI_QUERY_YANK && (m->phase == MIG_POSTCOPY || m->phase == MIG_RECOVER));
+}
+
 static void check_deadlines(struct mig *m, struct mig_todo *todo)
 {
     for (unsigned i = 0; i < MIG_ASKS_MAX && !m->ended; i++) {
@@ -423,8 +435,7 @@ static void check_deadlines(struct mig *m, struct mig_todo *todo)
         a->late = true;
         const struct mig_ask copy = *a;
         late(m, &copy, todo);
-        if ((mig_ask_late(copy.command) == LATE_SILENT ||
-             copy.command == QAPI_MIGRATE_START_POSTCOPY) &&
+        if ((mig_ask_late(copy.command) == LATE_SILENT || can_be_said_again(m, copy.command)) &&
             !m->ended)
             mig_give_up_asking(m, &copy);
     }

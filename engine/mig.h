@@ -6,6 +6,7 @@
  *           FAILED    FAILED          nothing was touched
  *
  *   failure or cancel before the line of no return:   ROLLBACK > FAILED
+ *   post-copy interrupted:                            POSTCOPY <> RECOVER, as often as it takes
  *   link lost after START, any doubt:                 RECONCILE > the true phase, or HELD
  *   facts in conflict, or a side that stays silent:   HELD (touch nothing, a person must look)
  *   undone, since its network was lost:               ROLLBACK > AGAIN > CONNECT, over the next one
@@ -31,7 +32,8 @@
 enum {
     MIG_ASKS_MAX =
         48, /* unanswered commands, both sides; preflight needs 24. More is a bug */
-    MIG_MEASURES = 2
+    MIG_MEASURES = 2,
+    MIG_RECOVER_PORTS = 64 /* of a longer --port range the first so many are used */
 };
 
 /* Phase, its name in the journal, its name for the world (INTERFACE). */
@@ -48,6 +50,7 @@ enum {
     X(FINISH, "finish", "finish")             \
     X(ROLLBACK, "rollback", "cancel")         \
     X(AGAIN, "again", "cancel")               \
+    X(RECOVER, "recover", "recover")          \
     X(RECONCILE, "reconcile", "recover")      \
     X(DONE, "done", "done")                   \
     X(FAILED, "failed", "done")               \
@@ -117,6 +120,38 @@ struct mig_ask {
     bool late; /* the deadline has passed and was dealt with */
     bool look; /* part of a look */
     int row;   /* of the running recipe; -1: none */
+};
+
+/* A post-copy that is interrupted, or may be: phase_postcopy.c notices, phase_recover.c mends. */
+struct mig_recover {
+    int64_t check_ns;      /* nothing moves: when it was asked why; 0: it was not */
+    bool alive[MIG_SIDES]; /* ... and this side has answered out of band since */
+    bool stalled;          /* nothing moves, and nobody but qferry has noticed */
+    int64_t since_ns;      /* when the interruption was noticed */
+    int64_t mended_ns;     /* when it went on again last; 0: never */
+    bool told;             /* that it is interrupted */
+    bool src_paused;     /* the source was seen paused: postcopy-active is a success then */
+    unsigned attempt;    /* since the interruption */
+    unsigned failed;     /* attempts over the same network in a row */
+    unsigned refused;    /* migrate-recover, in a row */
+    uint32_t backoff_ms; /* the wait after the next failure */
+    int64_t next_ns;     /* WAIT: the end of it */
+    bool src_asked;      /* BREAK: migrate-pause was sent to ... */
+    bool dst_asked;      /* ... and to the destination ... */
+    bool dst_broke;      /* ... which did it: its own event tells when */
+    bool dst_unsure;     /* it refused to listen: is it paused at all? */
+    bool seen_connecting; /* RESUME: the source has left postcopy-paused */
+    bool yanked;          /* ... and hung there */
+    bool cont_refused;    /* the destination does not take cont while it is interrupted */
+    uint16_t port;        /* of the attempt */
+    int64_t port_ns[MIG_RECOVER_PORTS]; /* a connection to it may come until then */
+    int64_t network_ns;                 /* when it came last; 0: not since the start */
+    struct netsel_choice network;       /* what was chosen then */
+    unsigned dead; /* so many times in a row the present network was dead, another usable */
+    int64_t dead_ns;  /* when it was the first time */
+    unsigned cancels; /* signals that were refused in post-copy */
+    int64_t
+        complete_ns; /* the destination said completed, and the source does not follow */
 };
 
 struct step; /* recipe.h */
@@ -213,6 +248,9 @@ struct mig {
     int64_t migrate_ns;       /* `migrate` was sent */
     int64_t src_stop_ns;      /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
+    struct mig_recover recover;
+    /* The destination has everything, and the source will not hear of it any more. */
+    bool src_left;
     uint64_t moved_bytes; /* POSTCOPY: when the counter rose last, and to what */
     int64_t moved_ns;
     bool sample_again; /* a pass event came while a sample was under way */

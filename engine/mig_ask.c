@@ -40,6 +40,9 @@ static const struct {
     [QAPI_MIGRATE_CANCEL]         = {10000, LATE_PHASE}, /* yank follows */
     [QAPI_MIGRATE_CONTINUE]       = {60000, LATE_PHASE}, /* the source's status tells */
     [QAPI_MIGRATE_START_POSTCOPY] = {60000, LATE_DOUBT},
+    [QAPI_MIGRATE_PAUSE]          = {10000, LATE_PHASE},
+    [QAPI_MIGRATE_RECOVER]        = {10000, LATE_PHASE},
+    [QAPI_MIGRATE_RESUME]         = {10000, LATE_PHASE},
     [QAPI_YANK]                   = {10000, LATE_PHASE},
 };
 /* clang-format on */
@@ -60,6 +63,12 @@ static unsigned leave_for(enum mig_side_id side, enum qapi_command c)
         return MAY_CONTINUE;
     case QAPI_MIGRATE_START_POSTCOPY:
         return MAY_POSTCOPY;
+    case QAPI_MIGRATE_PAUSE:
+        return side == MIG_SRC ? MAY_PAUSE_SRC : MAY_PAUSE_DST;
+    case QAPI_MIGRATE_RECOVER:
+        return MAY_RECOVER;
+    case QAPI_MIGRATE_RESUME:
+        return MAY_RESUME;
     case QAPI_YANK:
         return side == MIG_SRC ? MAY_YANK : MAY_QUIT_DST;
     case QAPI_QUERY_STATUS:
@@ -155,7 +164,7 @@ bool mig_act(struct mig *m,
         return false;
     }
     struct qapi_cmd cmd = {.command = c};
-    if (c == QAPI_MIGRATE)
+    if (c == QAPI_MIGRATE || c == QAPI_MIGRATE_RECOVER || c == QAPI_MIGRATE_RESUME)
         (void)snprintf(cmd.u.migrate.uri, sizeof(cmd.u.migrate.uri), "%s", m->migrate_uri);
     if (c == QAPI_CONT && side == MIG_DST)
         m->dst_conts++;

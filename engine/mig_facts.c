@@ -50,11 +50,28 @@ static void count_look(struct mig *m, struct mig_side *s, uint64_t id)
         s->fresh = !s->hinted;
 }
 
+bool mig_is_broken(enum qapi_mig_status s)
+{
+    return s == QAPI_MIG_POSTCOPY_PAUSED || s == QAPI_MIG_POSTCOPY_RECOVER_SETUP ||
+           s == QAPI_MIG_POSTCOPY_RECOVER;
+}
+
+bool mig_is_split(enum qapi_mig_status s)
+{
+    return s == QAPI_MIG_POSTCOPY_ACTIVE || mig_is_broken(s);
+}
+
 static void hear_event(struct mig *m, enum mig_side_id side, const struct qapi_event *e)
 {
     struct mig_side *s = &m->side[side];
     switch (e->kind) {
     case QAPI_EVENT_MIGRATION:
+        /* 7.2's destination says `setup` at migrate-recover, and stays postcopy-paused (2.3). */
+        if (side == MIG_DST && e->status == QAPI_MIG_SETUP &&
+            mig_is_split(s->migrate.status)) {
+            hint(s);
+            break;
+        }
         s->migrate.status = e->status;
         s->status_told_id = m->next_id;
         hint(s);

@@ -8,10 +8,41 @@
 
 enum { NETWORK_MS = 10000 /* far beyond what a probe takes: it is bounded itself */ };
 
+void mig_probe(struct mig *m, struct mig_todo *todo, bool to_the_end)
+{
+    if (m->probing)
+        return;
+    m->probing = true;
+    mig_todo_add(todo, MIG_DO_PROBE, MIG_SRC)->u.probe.to_the_end = to_the_end;
+}
+
+/* The network that is in use does not answer, or cannot; another one does. */
+static bool is_present_dead(const struct mig *m, uint32_t waited_ms)
+{
+    const struct netsel_choice *c = &m->recover.network;
+    if (!m->network_known || m->network.chosen < 0 || c->chosen < 0)
+        return false;
+    const char *present = m->network.candidate[m->network.chosen].name;
+    for (unsigned i = 0; i < c->n; i++)
+        if (strcmp(c->candidate[i].name, present) == 0)
+            return !c->candidate[i].usable &&
+                   (!c->candidate[i].pending || waited_ms >= NETSEL_PATIENCE_MS);
+    return false;
+}
+
 void mig_take_network(struct mig *m, const struct netsel_facts *f)
 {
     if (m->phase == MIG_PRECOPY || m->phase == MIG_ROLLBACK || m->phase == MIG_AGAIN)
         again_take_network(m, f);
+    if (m->phase == MIG_POSTCOPY || m->phase == MIG_RECOVER) {
+        netsel_choose(&m->spec.networks, f, &m->recover.network);
+        m->recover.network_ns = m->now_ns;
+        if (!is_present_dead(m, f->waited_ms))
+            m->recover.dead = 0;
+        else if (m->recover.dead++ == 0)
+            m->recover.dead_ns = m->now_ns;
+        return;
+    }
     if (m->network_known || (m->phase != MIG_CONNECT && m->phase != MIG_PREFLIGHT))
         return;
     netsel_choose(&m->spec.networks, f, &m->network);

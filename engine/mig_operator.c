@@ -6,6 +6,8 @@
  *   pause         no                  no         no     yes      no          no        no
  *   set           yes                 no         yes    yes      no          rates     no
  *
+ * RECOVER is as POSTCOPY without the rates.
+ *
  * Post-copy and auto-converge are capabilities of QEMU's, which takes them only before the start
  * (fact sheet 1.1): where they are off, no operator can turn them on any more.
  *
@@ -90,6 +92,8 @@ static const char *phase_refusal(const struct mig *m)
     case MIG_POSTCOPY:
         return "it is in post-copy already: the guest's memory is split between both sides, "
                "and the only way is forward";
+    case MIG_RECOVER:
+        return "post-copy is interrupted and is being mended; say it again when it goes on";
     case MIG_FINISH:
         return "the destination has the whole guest";
     case MIG_ROLLBACK:
@@ -132,6 +136,7 @@ static int check_cancel(const struct mig *m, struct qf_err *err)
                            "this cannot be taken back");
     case MIG_NEW:
     case MIG_POSTCOPY:
+    case MIG_RECOVER:
     case MIG_FINISH:
     case MIG_DONE:
     case MIG_FAILED:

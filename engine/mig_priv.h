@@ -8,8 +8,8 @@
 /* The handlers. Each is called with MIG_EV_ENTER first. */
 typedef void mig_handler(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
 mig_handler phase_connect, phase_preflight, phase_measure, phase_configure, phase_start,
-    phase_precopy, phase_switchover, phase_postcopy, phase_finish, phase_rollback,
-    phase_reconcile, phase_again;
+    phase_precopy, phase_switchover, phase_postcopy, phase_recover, phase_finish,
+    phase_rollback, phase_reconcile, phase_again;
 
 /* ---- commands in flight (mig_ask.c) ---- */
 
@@ -58,6 +58,10 @@ void mig_take_network(struct mig *m, const struct netsel_facts *f);
 /* Is it known which network to take? Otherwise MIG_EV_NETWORK is to be waited for. After 10 s of
  * the phase it is known that there is none. */
 bool mig_knows_network(struct mig *m);
+
+/* Find out about the networks (again): of every one, or until one is chosen. MIG_EV_NETWORK follows.
+ * Nothing when it is under way. */
+void mig_probe(struct mig *m, struct mig_todo *todo, bool to_the_end);
 
 /* The choice takes effect: address, bandwidth, a record; mig_fail when there is none. */
 void mig_use_network(struct mig *m, struct mig_todo *todo);
@@ -184,6 +188,22 @@ bool mig_src_stopped(const struct mig *m);
 
 /* PRECOPY: measure what the guest dirties, beside the passes (mig_rhythm.c). For every event. */
 void mig_rhythm_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
+/* The memory is split between both sides: postcopy-active, -paused, -recover... */
+bool mig_is_split(enum qapi_mig_status s);
+
+/* ... and the connection between them is broken, as far as this side says. */
+bool mig_is_broken(enum qapi_mig_status s);
+
+/* RECONCILE, RECOVER: open a monitor again that was lost, at most each 50 ms, after two
+ * seconds of RECOVER each second. */
+void mig_reopen(struct mig *m, struct mig_todo *todo, enum mig_side_id side);
+
+/* POSTCOPY, RECOVER: continue the destination, once it is known to be loaded and stopped. */
+void postcopy_hand_over(struct mig *m, struct mig_todo *todo);
+
+/* A signal in post-copy: refused. The second one ends qferry: true, and the phase is HELD. */
+bool postcopy_refuse_cancel(struct mig *m, struct mig_todo *todo);
 
 /* Are both sides the same machine, by everything that the checks compare? */
 bool preflight_is_same_machine(const struct mig *m);

@@ -22,7 +22,8 @@ enum src_class {
         1 << 12, /* died when its part was done, or nearly: last seen device, completed */
     S_DEAD_PC = 1 << 13, /* died in post-copy */
     S_STRANGE = 1 << 14,
-    S_HANGS = 1 << 15 /* silent; last seen on its way to the switch, or in it */
+    S_HANGS = 1 << 15,    /* silent; last seen on its way to the switch, or in it */
+    S_SILENT_PC = 1 << 16 /* silent; last seen in post-copy */
 };
 
 enum dst_class {
@@ -41,11 +42,13 @@ enum dst_class {
     D_REFUSED = 1 << 12,      /* completed, stopped, and refused to be continued */
     D_OTHER = 1 << 13,        /* not an incoming QEMU */
     D_SILENT_EARLY = 1 << 14, /* silent, but cannot have the device state */
-    D_SILENT_RAN = 1 << 15    /* silent after it was handed over */
+    D_SILENT_RAN = 1 << 15,   /* silent after it was handed over */
+    D_PC_HALTED = 1 << 16,    /* post-copy, interrupted; loaded, stopped, never run by us */
+    D_RUNS_EARLY = 1 << 17    /* runs, and has not said that it has everything */
 };
 
-#define S_ANY 0xffffU
-#define D_ANY 0xffffU
+#define S_ANY 0x1ffffU
+#define D_ANY 0x3ffffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
 #define D_HARMLESS (D_FAILED | D_DEAD | D_SILENT_EARLY)
 
@@ -66,7 +69,7 @@ static const struct row table[] = {
 
 /* Two that may run at once: touch nothing. */
 {S_FREE | S_STOPPED | S_COPYING | S_AT_SWITCH | S_UNWINDING,
-                            D_RUNS | D_PC_RUNS | D_DEAD_RAN | D_SILENT_RAN,
+                            D_RUNS | D_RUNS_EARLY | D_PC_RUNS | D_DEAD_RAN | D_SILENT_RAN,
                                                      OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "the destination runs or ran the guest and the source has it too"},
 
@@ -122,19 +125,31 @@ static const struct row table[] = {
 {S_DONE,                    D_REFUSED,               OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
  "the destination cannot run the guest, the source still holds the whole of it"},
 {S_DONE | S_DEAD | S_DEAD_DONE | S_DEAD_PC,
-                            D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC | MAY_CONT_DST,
+                            D_RUNS | D_RUNS_EARLY,
+                                                     OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC | MAY_CONT_DST,
  "the destination has the guest"},
 {S_DONE,                    D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
  "the destination died after it had taken over"},
 
-/* Post-copy: the guest's memory is split, no way back. */
-{S_POSTCOPY,                D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+/* Post-copy: the guest's memory is split, no way back. The source never runs again, so the
+ * destination is continued also while the connection is broken. migrate-pause only breaks the
+ * connection, migrate-recover and resume make another one (3.5); that the destination does not
+ * answer is usual then, since its main loop waits for a page: out of band it does. */
+#define BREAK (MAY_PAUSE_SRC | MAY_PAUSE_DST)
+#define MEND  (BREAK | MAY_RECOVER | MAY_RESUME)
+
+{S_POSTCOPY,                D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST | BREAK,
  "the destination has the device state and waits to be continued"},
-{S_POSTCOPY,                D_PC_RUNS | D_RUNS,      OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+{S_POSTCOPY,                D_PC_RUNS | D_RUNS_EARLY,
+                                                     OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST | BREAK,
  "memory is split between both sides, the guest was handed over"},
-{S_POSTCOPY,                D_PC_LOADING | D_LOADING | D_LOADED | D_SILENT,
-                                                     OWNER_DST,     STAGE_POSTCOPY,  0,
+{S_POSTCOPY,                D_RUNS,                  OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+ "the destination has all memory, the source is about to be told"},
+{S_POSTCOPY,                D_PC_LOADING | D_LOADING | D_SILENT | D_SILENT_RAN,
+                                                     OWNER_DST,     STAGE_POSTCOPY,  BREAK,
  "memory is split between both sides"},
+{S_POSTCOPY,                D_LOADED,                OWNER_DST,     STAGE_POSTCOPY,  0,
+ "the destination has all memory, the source is about to be told"},
 {S_DONE,                    D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "all memory was sent, the destination waits to be continued"},
 {S_DONE,                    D_PC_RUNS,               OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
@@ -143,13 +158,29 @@ static const struct row table[] = {
  "all memory was sent, the destination takes the last of it in"},
 {S_POSTCOPY | S_BROKEN,     D_DEAD | D_DEAD_RAN | D_FAILED,
                                                      OWNER_NONE,    STAGE_LOST,      0,
- "the destination died with a part of the guest's memory"},
-{S_BROKEN,                  D_ANY,                   OWNER_DST,     STAGE_BROKEN,    0,
+ "the destination died with a part of the guest's memory: the guest is lost"},
+{S_BROKEN,                  D_LOADED,                OWNER_DST,     STAGE_LOADED,    MAY_CONT_DST,
+ "the destination holds the whole guest and waits to be continued; the source was not told"},
+{S_BROKEN,                  D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC | MAY_CONT_DST,
+ "the destination has the guest; the source was not told"},
+{S_BROKEN,                  D_PC_HALTED | D_PC_READY, OWNER_DST,    STAGE_BROKEN,    MEND | MAY_YANK | MAY_CONT_DST,
+ "post-copy is interrupted, the destination waits to be continued"},
+{S_BROKEN,                  D_PC_BROKEN | D_PC_RUNS | D_PC_LOADING | D_LOADING | D_RUNS_EARLY |
+                            D_SILENT | D_SILENT_RAN | D_SILENT_EARLY,
+                                                     OWNER_DST,     STAGE_BROKEN,    MEND | MAY_YANK,
  "post-copy is interrupted: both sides are needed to go on"},
-{S_POSTCOPY,                D_PC_BROKEN,             OWNER_DST,     STAGE_BROKEN,    0,
+{S_BROKEN,                  D_ANY,                   OWNER_UNKNOWN, STAGE_CONFLICT,  0,
+ "post-copy is interrupted, and this destination has no part of the guest's memory"},
+{S_POSTCOPY,                D_PC_HALTED,             OWNER_DST,     STAGE_BROKEN,    BREAK | MAY_RECOVER | MAY_CONT_DST,
+ "post-copy is interrupted, the destination waits to be continued"},
+{S_POSTCOPY,                D_PC_BROKEN,             OWNER_DST,     STAGE_BROKEN,    BREAK | MAY_RECOVER,
  "post-copy is interrupted: both sides are needed to go on"},
+{S_SILENT_PC,               D_PC_LOADING | D_PC_READY | D_PC_RUNS | D_PC_BROKEN | D_PC_HALTED |
+                            D_SILENT | D_SILENT_RAN,
+                                                     OWNER_DST,     STAGE_BROKEN,    0,
+ "post-copy: the source does not answer, and both sides are needed to go on"},
 {S_DEAD_PC,                 D_ANY,                   OWNER_NONE,    STAGE_LOST,      0,
- "the source died with a part of the guest's memory"},
+ "the source died with a part of the guest's memory: the guest is lost"},
 
 /* A source that died before its part was done. */
 {S_DEAD,                    D_WAITING | D_LOADING | D_FAILED | D_DEAD | D_OTHER,
@@ -169,6 +200,8 @@ static const struct row table[] = {
 {S_ANY,                     D_ANY,                   OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "what is known of the two sides does not fit together"},
 };
+#undef BREAK
+#undef MEND
 /* clang-format on */
 
 static bool is_stopped_for_good(enum qapi_run_state run)
@@ -214,12 +247,13 @@ static enum src_class class_of_silent_src(enum qapi_mig_status last)
     case QAPI_MIG_DEVICE:
     case QAPI_MIG_CANCELLING:
         return S_HANGS;
-    case QAPI_MIG_POSTCOPY_DEVICE:
-    case QAPI_MIG_COMPLETED:
     case QAPI_MIG_POSTCOPY_ACTIVE:
     case QAPI_MIG_POSTCOPY_PAUSED:
     case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
     case QAPI_MIG_POSTCOPY_RECOVER:
+        return S_SILENT_PC;
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_COMPLETED:
     case QAPI_MIG_UNKNOWN:
     case QAPI_MIG_NONE:
     case QAPI_MIG_CANCELLED:
@@ -314,14 +348,14 @@ static enum dst_class class_of_loaded(enum qapi_mig_status status, bool runs)
     case QAPI_MIG_COMPLETED:
         return runs ? D_RUNS : D_LOADED;
     case QAPI_MIG_ACTIVE:
-        return runs ? D_RUNS : D_LOADING;
+        return runs ? D_RUNS_EARLY : D_LOADING;
     case QAPI_MIG_POSTCOPY_DEVICE:
     case QAPI_MIG_POSTCOPY_ACTIVE:
         return runs ? D_PC_RUNS : D_PC_READY;
     case QAPI_MIG_POSTCOPY_PAUSED:
     case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
     case QAPI_MIG_POSTCOPY_RECOVER:
-        return D_PC_BROKEN;
+        return runs ? D_PC_BROKEN : D_PC_HALTED;
     case QAPI_MIG_NONE:
     case QAPI_MIG_SETUP:
     case QAPI_MIG_WAIT_UNPLUG:
@@ -354,9 +388,11 @@ static enum dst_class class_of_dst(const struct owner_facts *f)
 
 void owner_of(const struct owner_facts *f, struct owner_view *v)
 {
-    const unsigned src = class_of_src(&f->src);
+    unsigned src = class_of_src(&f->src);
     const unsigned dst = class_of_dst(f);
     const struct row *r = table;
+    if (f->src_left && src == S_POSTCOPY && (dst == D_RUNS || dst == D_LOADED))
+        src = S_BROKEN;
     while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
         r++;
     *v = (struct owner_view){

@@ -2,7 +2,8 @@
  *
  * This file alone knows where the line of no return is, and which of the commands that can start
  * or end a copy of the guest may be sent: every cont, quit, migrate_cancel, yank,
- * migrate-continue, migrate-start-postcopy and migrate goes through it (mig_act).
+ * migrate-continue, migrate-start-postcopy, migrate, migrate-pause and migrate-recover goes
+ * through it (mig_act).
  *
  * The table stands in owner.c. Facts are what QEMU said of itself (query-status, query-migrate);
  * a side that does not answer is SILENT, which is not DEAD: dead means that the kernel says that
@@ -35,6 +36,9 @@ struct owner_facts {
     /* cont was sent to the destination (its guest may have run), or its paused guest was accepted
      * as the outcome. */
     bool handed_over;
+    /* The destination of a post-copy has completed, and the source has not followed for long: its
+     * acknowledgement was lost. */
+    bool src_left;
 };
 
 enum owner_of {
@@ -55,7 +59,12 @@ enum {
     MAY_CONT_SRC = 1 << 5,
     MAY_CONT_DST = 1 << 6,
     MAY_QUIT_SRC = 1 << 7,
-    MAY_QUIT_DST = 1 << 8
+    MAY_QUIT_DST = 1 << 8,
+    /* Of a post-copy, all of them harmless where they come too late: QEMU refuses them then. */
+    MAY_PAUSE_SRC = 1 << 9, /* migrate-pause */
+    MAY_PAUSE_DST = 1 << 10,
+    MAY_RECOVER = 1 << 11, /* migrate-recover on the destination */
+    MAY_RESUME = 1 << 12   /* migrate with resume on the source */
 };
 
 /* Where the migration stands. */

@@ -71,10 +71,9 @@ static void probe(struct mig *m, struct mig_todo *todo)
 {
     if (m->probing)
         return;
-    m->probing = true;
     m->probe_ns = m->now_ns;
     m->next_known = false;
-    mig_todo_add(todo, MIG_DO_PROBE, MIG_SRC)->u.probe.to_the_end = true;
+    mig_probe(m, todo, true);
 }
 
 void again_take_network(struct mig *m, const struct netsel_facts *f)

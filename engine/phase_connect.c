@@ -40,10 +40,8 @@ static bool open_again(struct mig *m, const struct mig_event *ev, struct mig_tod
 void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER) {
-        if (m->spec.networks.n > 0) { /* meanwhile: PREFLIGHT waits for it */
-            mig_todo_add(todo, MIG_DO_PROBE, MIG_SRC)->u.probe.to_the_end = false;
-            m->probing = true;
-        }
+        if (m->spec.networks.n > 0) /* meanwhile: PREFLIGHT waits for it */
+            mig_probe(m, todo, false);
         for (unsigned i = 0; i < MIG_SIDES; i++)
             if (m->side[i].link != MIG_LINK_UP)
                 open_monitor(m, todo, (enum mig_side_id)i);

@@ -5,14 +5,41 @@
  * The destination is continued as soon as it has loaded the device state (it leaves inmigrate)
  * and the source says postcopy-active: until then, from QEMU 10.2 on, the source may still take
  * the guest back (fact sheet 3.4). Nothing is cancelled, quit or continued on the source here.
- * An interrupted post-copy is not yet recovered: it is HELD, both QEMUs are left as they are. */
+ *
+ * What ends it otherwise, and how that is noticed:
+ *   the kernel tells a QEMU           its postcopy-paused, at once                    RECOVER
+ *   the network is dead, another one  it is probed every 300 ms: dead twice in a row  RECOVER
+ *   is not
+ *   packets are swallowed             not one byte moves (no QEMU ever tells, 3.5):
+ *                                     then both are asked out of band and the network is probed.
+ *                                     Both live and the network is dead               RECOVER
+ *                                     ... it answers: a connection alone may be dead,
+ *                                     or a machine be slow: some more patience        RECOVER
+ *                                     a side is silent: it is stopped, or its host
+ *                                     is; a pause would not reach it                  wait
+ *   a monitor is lost                                                                 RECONCILE
+ *   the source never hears that the destination has everything: after a while the
+ *                                     destination's word is enough                    FINISH
+ *
+ * A pause that was not needed costs the guest some hundred milliseconds of waiting for pages, and
+ * nothing else. Not so once the source has sent everything: 7.2 cannot be paused then any more, and
+ * waits for the destination's last word for ever if that is lost; hence the patience there. */
+#include <stdio.h>
+#include <string.h>
+
 #include "engine/mig_priv.h"
 
 enum {
     LOADED_POLL_MS = 2, /* the guest is down until the destination is continued */
     SLOW_POLL_MS = 20,  /* ... and it takes long */
-    POLL_MS = 500,
-    STILL_MS = 30 * 1000,
+    POLL_MS = 200,
+    PROBE_MS = 300,
+    STILL_MS = 600,    /* nothing moves: ask why. QEMU sends a page each 100 ms whatever its
+                             limit is (BUFFER_DELAY in migration.c) */
+    ALIVE_MS = 500,    /* an answer out of band takes no longer, unless QEMU stands still */
+    STUCK_MS = 2000,   /* nothing moves, and nothing explains it */
+    ANSWERS_MS = 3000, /* ... although the network answers */
+    LAST_MS = 10 * 1000, /* ... once everything was sent */
     HANDOVER_MS = 120 * 1000
 };
 
@@ -35,11 +62,12 @@ static void record_sample(struct mig *m, struct mig_todo *todo)
     };
 }
 
-static void hand_over(struct mig *m, struct mig_todo *todo)
+void postcopy_hand_over(struct mig *m, struct mig_todo *todo)
 {
     struct owner_view v;
     mig_view(m, &v);
-    if (!m->side[MIG_DST].fresh || !(v.may & MAY_CONT_DST) || !mig_is_written(m))
+    if (!m->side[MIG_DST].fresh || !(v.may & MAY_CONT_DST) || !mig_is_written(m) ||
+        mig_is_asked(m, MIG_DST, QAPI_CONT))
         return;
     if (m->guest_ran) {
         m->handed_over = mig_act(m, todo, MIG_DST, QAPI_CONT);
@@ -47,6 +75,25 @@ static void hand_over(struct mig *m, struct mig_todo *todo)
         mig_note(todo, "the guest was found stopped: it stays stopped on the destination");
         m->handed_over = true;
     }
+}
+
+bool postcopy_refuse_cancel(struct mig *m, struct mig_todo *todo)
+{
+    if (!m->cancel_wanted)
+        return false;
+    m->cancel_wanted = false;
+    if (m->recover.cancels++ == 0 || (m->phase == MIG_POSTCOPY && !m->handed_over)) {
+        mig_warn(todo,
+                 "not cancelled: the guest's memory is split between both sides "
+                 "(post-copy); the only way is forward. A second signal ends qferry and "
+                 "leaves both QEMUs as they are");
+        return false;
+    }
+    mig_hold(m,
+             "told to end in %s post-copy: both QEMUs are left as they are and both are "
+             "needed still: qferry attach, or the same command again, takes it up",
+             m->phase == MIG_RECOVER ? "an interrupted" : "the middle of");
+    return true;
 }
 
 /* The link broke at cont, and the destination is paused still: it has not got it. */
@@ -58,20 +105,106 @@ static void hand_over_again(struct mig *m, struct mig_todo *todo)
     m->cont_again = mig_act(m, todo, MIG_DST, QAPI_CONT);
 }
 
-/* A black hole gives no error at all (lab, 4): say that nothing moves. Nothing can be given up. */
+/* ---- does it move? ---- */
+
+static void forget_check(struct mig *m)
+{
+    m->recover.check_ns = 0;
+    m->recover.dead = 0;
+    memset(m->recover.alive, 0, sizeof(m->recover.alive));
+}
+
+static void check(struct mig *m, struct mig_todo *todo)
+{
+    m->recover.check_ns = m->now_ns;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        if (m->side[i].link == MIG_LINK_UP &&
+            !mig_is_asked(m, (enum mig_side_id)i, QAPI_QUERY_YANK))
+            (void)mig_ask0(m, todo, (enum mig_side_id)i, QAPI_QUERY_YANK);
+    if (m->spec.networks.n > 0)
+        mig_probe(m, todo, false);
+}
+
+/* So long nothing may move before the connection counts as dead. */
+static uint64_t patience_ms(const struct mig *m)
+{
+    const struct netsel_choice *was = &m->network;
+    const struct netsel_choice *is = &m->recover.network;
+    if (m->side[MIG_SRC].migrate.remaining_bytes == 0)
+        return LAST_MS;
+    if (m->spec.networks.n == 0 || !m->network_known || was->chosen < 0)
+        return STUCK_MS;
+    if (m->recover.network_ns < m->recover.check_ns) /* its answer is to come */
+        return ANSWERS_MS;
+    for (unsigned i = 0; i < is->n; i++)
+        if (strcmp(is->candidate[i].name, was->candidate[was->chosen].name) == 0)
+            return is->candidate[i].usable ? ANSWERS_MS : STILL_MS;
+    return ANSWERS_MS;
+}
+
+static bool is_stuck(const struct mig *m)
+{
+    return m->side[MIG_DST].migrate.status != QAPI_MIG_COMPLETED &&
+           m->recover.check_ns != 0 && m->recover.alive[MIG_SRC] &&
+           m->recover.alive[MIG_DST] && mig_is_past(m, m->moved_ns, patience_ms(m));
+}
+
+/* Another answer of the source's. */
 static void watch_progress(struct mig *m, struct mig_todo *todo)
 {
     const uint64_t bytes = m->side[MIG_SRC].migrate.transferred_bytes;
     if (bytes != m->moved_bytes || m->moved_ns == 0) {
         m->moved_bytes = bytes;
         m->moved_ns = m->now_ns;
-    } else if (mig_is_past(m, m->moved_ns, STILL_MS)) {
-        m->moved_ns = m->now_ns;
-        mig_warn(
-            todo,
-            "post-copy: not one byte moved for %d s: the guest hangs on every page that "
-            "has not arrived; look at the network and at both QEMUs",
-            STILL_MS / 1000);
+        m->recover.check_ns = 0;
+        memset(m->recover.alive, 0, sizeof(m->recover.alive));
+    } else if (m->recover.check_ns == 0 && mig_is_past(m, m->moved_ns, STILL_MS)) {
+        check(m, todo);
+    }
+}
+
+/* What is sent may go into the socket's buffer for seconds although nothing arrives: where there
+ * is another network to go to, the one in use is probed all the time. Twice in a row, since a probe
+ * may get lost, too. */
+static bool is_network_dead(struct mig *m,
+                            const struct mig_event *ev,
+                            struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    if (m->spec.networks.n < 2 || !m->network_known || m->network.chosen < 0)
+        return false;
+    if (r->dead >= 2 && m->side[MIG_SRC].migrate.remaining_bytes > 0 &&
+        m->side[MIG_DST].migrate.status != QAPI_MIG_COMPLETED)
+        return true;
+    if ((ev->kind == MIG_EV_NETWORK && r->dead == 1) ||
+        (ev->kind != MIG_EV_NETWORK &&
+         (r->network_ns == 0 || mig_is_past(m, r->network_ns, PROBE_MS))))
+        mig_probe(m, todo, false);
+    return false;
+}
+
+static void hear_alive(struct mig *m, const struct mig_event *ev)
+{
+    if (ev->kind != MIG_EV_REPLY || ev->u.reply.command != QAPI_QUERY_YANK ||
+        m->recover.check_ns == 0)
+        return;
+    m->recover.alive[ev->side] = true;
+    if (!mig_is_past(m, m->recover.check_ns, ALIVE_MS))
+        return;
+    m->moved_ns = m->now_ns; /* it stood still itself: from now on it may move */
+    forget_check(m);
+}
+
+/* The destination has everything, and the source was not told: it never will be. */
+static void watch_source(struct mig *m)
+{
+    if (m->side[MIG_DST].migrate.status != QAPI_MIG_COMPLETED) {
+        m->recover.complete_ns = 0;
+    } else if (m->recover.complete_ns == 0) {
+        m->recover.complete_ns = m->now_ns;
+    } else if (m->handed_over && mig_is_past(m, m->recover.complete_ns, LAST_MS)) {
+        m->src_left = true;
+        mig_go(m, MIG_FINISH);
     }
 }
 
@@ -84,6 +217,8 @@ static bool follow(struct mig *m)
     case QAPI_MIG_POSTCOPY_PAUSED:
     case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
     case QAPI_MIG_POSTCOPY_RECOVER:
+        mig_go(m, MIG_RECOVER);
+        return true;
     case QAPI_MIG_FAILING:
     case QAPI_MIG_FAILED:
     case QAPI_MIG_CANCELLING:
@@ -102,6 +237,11 @@ static bool follow(struct mig *m)
     case QAPI_MIG_COLO:
         break;
     }
+    /* Only the destination was told. What it says of its recovery may come behind the source's. */
+    if (m->side[MIG_DST].migrate.status == QAPI_MIG_POSTCOPY_PAUSED) {
+        mig_go(m, MIG_RECOVER);
+        return true;
+    }
     return false;
 }
 
@@ -110,11 +250,8 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
     struct mig_side *src = &m->side[MIG_SRC];
     struct mig_side *dst = &m->side[MIG_DST];
     m->was_postcopy = true;
-    if (m->cancel_wanted) {
-        mig_warn(todo, "not cancelled: the guest's memory is split between both sides "
-                       "(post-copy); the only way is forward");
-        m->cancel_wanted = false;
-    }
+    if (postcopy_refuse_cancel(m, todo))
+        return;
     if (ev->kind == MIG_EV_DOWN) {
         mig_go(m, MIG_RECONCILE);
         return;
@@ -132,32 +269,47 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
     if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
         ev->u.qmp.kind == QAPI_EVENT_RESUME && m->dst_resume_ns == 0)
         m->dst_resume_ns = m->now_ns;
+    if (ev->kind == MIG_EV_ENTER) {
+        m->moved_ns = m->sample_ns = m->now_ns;
+        forget_check(m);
+    }
     if (follow(m))
         return;
-    if (!m->handed_over)
-        hand_over(m, todo);
-    else if (ev->kind == MIG_EV_ENTER)
-        hand_over_again(m, todo);
-    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && m->handed_over &&
-        src->migrate.has_ram)
-        record_sample(m, todo);
-    if (!m->handed_over) {
-        if (ev->kind == MIG_EV_ENTER || ev->kind == MIG_EV_TIMER || ev->kind == MIG_EV_QMP)
-            mig_look(m, todo, MIG_DST);
-        if (ev->kind == MIG_EV_ENTER)
-            mig_look(m, todo, MIG_SRC);
-        mig_wake_in(m, mig_is_past(m, m->phase_ns, 500) ? SLOW_POLL_MS : LOADED_POLL_MS);
-        if (mig_is_past(m, m->phase_ns, HANDOVER_MS)) {
-            mig_hold(
-                m,
-                "the destination does not finish loading the device state (%s, its migration "
-                "%s): once it is paused, send cont to it",
-                qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status));
-        }
+    hear_alive(m, ev);
+    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && src->migrate.has_ram) {
+        watch_progress(m, todo);
+        if (m->handed_over)
+            record_sample(m, todo);
+    }
+    if (is_network_dead(m, ev, todo) || is_stuck(m)) {
+        m->recover.stalled = true;
+        mig_go(m, MIG_RECOVER);
         return;
     }
-    if (ev->kind == MIG_EV_TIMER && !mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE))
+    if (!m->handed_over)
+        postcopy_hand_over(m, todo);
+    else if (ev->kind == MIG_EV_ENTER)
+        hand_over_again(m, todo);
+    if (ev->kind == MIG_EV_TIMER && mig_is_past(m, m->sample_ns, POLL_MS) &&
+        !mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE)) {
+        m->sample_ns = m->now_ns;
         (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_MIGRATE);
-    watch_progress(m, todo);
+    }
     mig_wake_in(m, POLL_MS);
+    if (m->handed_over) {
+        watch_source(m);
+        return;
+    }
+    if (ev->kind == MIG_EV_ENTER || ev->kind == MIG_EV_TIMER || ev->kind == MIG_EV_QMP)
+        mig_look(m, todo, MIG_DST);
+    if (ev->kind == MIG_EV_ENTER)
+        mig_look(m, todo, MIG_SRC);
+    mig_wake_in(m, mig_is_past(m, m->phase_ns, 500) ? SLOW_POLL_MS : LOADED_POLL_MS);
+    if (mig_is_past(m, m->phase_ns, HANDOVER_MS)) {
+        mig_hold(
+            m,
+            "the destination does not finish loading the device state (%s, its migration "
+            "%s): once it is paused, send cont to it",
+            qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status));
+    }
 }

@@ -154,6 +154,9 @@ static void carry_out(struct mig *m, const struct policy_decision *d, struct mig
         mig_fail(m, OUTCOME_ABORTED, QF_E_GAVE_UP, "%s", d->because);
         mig_go(m, MIG_ROLLBACK);
         break;
+    case POLICY_RECOVER:
+    case POLICY_CONTINUE:
+        break;
     }
 }
 

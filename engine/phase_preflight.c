@@ -18,6 +18,10 @@
 
 #include "engine/mig_priv.h"
 
+enum {
+    DEAF_MS = 500 /* a main loop that has not answered one of twenty questions by then */
+};
+
 /* ---- the questions ---- */
 
 #define ASK(command_)                                                                      \
@@ -110,6 +114,9 @@ static int hear_fact(struct mig *m,
     case QAPI_MIGRATE_CANCEL:
     case QAPI_MIGRATE_CONTINUE:
     case QAPI_MIGRATE_START_POSTCOPY:
+    case QAPI_MIGRATE_PAUSE:
+    case QAPI_MIGRATE_RECOVER:
+    case QAPI_MIGRATE_RESUME:
     case QAPI_YANK:
     case QAPI_COMMAND_COUNT:
         break;
@@ -140,6 +147,29 @@ static const struct step questions[] = {
 
 /* ---- a move that is under way already, between just these two ---- */
 
+/* In an interrupted post-copy the destination's main loop may wait for a page, and then it answers
+ * nothing in band until the recovery (3.5): no question of ours either. That its memory is the
+ * other part of this guest's is left to QEMU, whose handshake compares the memory's layout. */
+static bool is_deaf(const struct mig *m)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const struct mig_side *dst = &m->side[MIG_DST];
+    return mig_is_split(src->migrate.status) && src->params_found.has != 0 &&
+           dst->link == MIG_LINK_UP && dst->oob && dst->heard_ns == 0 &&
+           mig_is_past(m, m->phase_ns, DEAF_MS);
+}
+
+static void forget_questions(struct mig *m, struct mig_todo *todo)
+{
+    mig_warn(todo,
+             "the destination's QEMU does not answer in band: it waits for memory; whether "
+             "it is the other half of this guest could not be asked");
+    for (const struct mig_ask *a = m->ask; a < m->ask + MIG_ASKS_MAX; a++)
+        if (a->id != 0 && a->side == MIG_DST)
+            mig_give_up_asking(m, a);
+    m->side[MIG_DST].silent = true;
+}
+
 static bool is_course_of_ours(const struct mig *m)
 {
     struct owner_view v;
@@ -158,11 +188,11 @@ static bool is_course_of_ours(const struct mig *m)
                dst == QAPI_MIG_POSTCOPY_ACTIVE || dst == QAPI_MIG_POSTCOPY_DEVICE;
     case STAGE_LOADED:
     case STAGE_POSTCOPY:
+    case STAGE_BROKEN:
         return true;
     case STAGE_MOVED: /* finished by somebody; say so instead of complaining of each state */
         return m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE;
     case STAGE_IDLE:
-    case STAGE_BROKEN:
     case STAGE_UNWINDING:
     case STAGE_STOPPED:
     case STAGE_LOST:
@@ -170,6 +200,23 @@ static bool is_course_of_ours(const struct mig *m)
         break;
     }
     return false;
+}
+
+/* Has the destination been continued, as far as it can be seen? It may have run there, and have been
+ * stopped by another hand: so this source is not its copy any more; a cont that is said twice does
+ * no harm. While post-copy is interrupted, a destination that is paused is taken to wait for its
+ * first cont, and one that does not answer is asked once it does. */
+static bool is_handed_over(const struct mig *m)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    struct owner_view v;
+    mig_view(m, &v);
+    if (dst->silent)
+        return false;
+    if (v.stage == STAGE_BROKEN)
+        return dst->run == QAPI_RUN_RUNNING;
+    return (v.stage == STAGE_LOADED || v.stage == STAGE_POSTCOPY) &&
+           dst->run != QAPI_RUN_INMIGRATE;
 }
 
 enum { TRIGGER_DEFAULT_PERCENT = 50 /* QEMU's own (migration/options.c) */ };
@@ -194,12 +241,7 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         m->side[MIG_SRC].params_changed |= 1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
         policy_stopped(&m->policy_run, m->now_ns);
     }
-    struct owner_view v;
-    mig_view(m, &v);
-    /* It may have run there already, and have been stopped by another hand: so this source is not
-     * its copy any more. A cont that is said twice does no harm. */
-    m->handed_over = (v.stage == STAGE_LOADED || v.stage == STAGE_POSTCOPY) &&
-                     m->side[MIG_DST].run != QAPI_RUN_INMIGRATE;
+    m->handed_over = is_handed_over(m);
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
     m->bandwidth_limit = src->params_found.value[QAPI_PARAM_MAX_BANDWIDTH];
     /* What was not prepared cannot be had any more. */
@@ -212,7 +254,7 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         m->compression =
             (enum qapi_compression)src->params_found.value[QAPI_PARAM_MULTIFD_COMPRESSION];
     }
-    if (src->migrate.status == QAPI_MIG_POSTCOPY_ACTIVE) {
+    if (mig_is_split(src->migrate.status)) {
         m->postcopy_asked = true;
         m->was_postcopy = true;
     }
@@ -230,7 +272,22 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         "a migration between these two is under way (source %s, destination %s): "
         "taking it up; settings that were changed for it before are not known and stay",
         qapi_mig_name(src->migrate.status), qapi_mig_name(m->side[MIG_DST].migrate.status));
-    mig_go(m, MIG_RECONCILE);
+    const bool broken = mig_is_broken(src->migrate.status) ||
+                        mig_is_broken(m->side[MIG_DST].migrate.status);
+    mig_go(m, m->side[MIG_DST].silent || broken ? MIG_RECOVER : MIG_RECONCILE);
+}
+
+static void refuse_attach(struct mig *m)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const struct mig_side *dst = &m->side[MIG_DST];
+    mig_fail(
+        m, OUTCOME_REFUSED, QF_E_REFUSED,
+        "no move between these two is under way that could be taken up: source %s, its "
+        "migration %s, destination %s, its migration %s; qferry migrate begins one",
+        qapi_run_name(src->run), qapi_mig_name(src->migrate.status),
+        qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status));
+    mig_go(m, MIG_FAILED);
 }
 
 void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -251,8 +308,14 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         mig_go(m, MIG_FAILED);
         return;
     }
+    if (mig_is_split(m->side[MIG_SRC].migrate.status))
+        mig_wake_in(m, DEAF_MS);
     switch (recipe_run(m, ev, todo)) {
     case RECIPE_RUNNING:
+        if (m->spec.dry_run || !is_deaf(m))
+            return;
+        forget_questions(m, todo);
+        take_up(m, todo);
         return;
     case RECIPE_FAILED:
         mig_go(m, MIG_FAILED);
@@ -262,6 +325,10 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     }
     if (!m->spec.dry_run && is_course_of_ours(m)) {
         take_up(m, todo); /* its way is chosen already */
+        return;
+    }
+    if (m->spec.attach) {
+        refuse_attach(m);
         return;
     }
     if (!mig_knows_network(m))

@@ -12,18 +12,30 @@
 
 enum {
     REOPEN_MS = 50,
+    OPENING_MS = 5000,     /* no greeting by then: a network that swallows everything */
     SETTLE_MS = 30 * 1000, /* a side that has not answered by then is silent */
     SOON_MS = 2000,
+    DEAF_MS =
+        500, /* of a destination that may wait for a page, in an interrupted post-copy */
     POLL_MS = 50
 };
 
-static void open_again(struct mig *m, struct mig_todo *todo, enum mig_side_id side)
+void mig_reopen(struct mig *m, struct mig_todo *todo, enum mig_side_id side)
 {
     struct mig_side *s = &m->side[side];
-    if (s->gone || s->link == MIG_LINK_UP || s->link == MIG_LINK_OPENING)
+    const uint64_t every_ms =
+        m->phase == MIG_RECOVER && mig_is_past(m, m->phase_ns, 2000) ? 1000 : REOPEN_MS;
+    if (s->gone || s->link == MIG_LINK_UP)
         return;
+    if (s->link == MIG_LINK_OPENING) { /* RECONCILE has an end of its own */
+        if (m->phase == MIG_RECOVER && mig_is_past(m, m->reopen_ns[side], OPENING_MS)) {
+            s->link = MIG_LINK_DOWN;
+            (void)mig_todo_add(todo, MIG_DO_CLOSE, side);
+        }
+        return;
+    }
     if (m->now_ns >= m->reopen_ns[side]) {
-        m->reopen_ns[side] = m->now_ns + REOPEN_MS * QF_NS_PER_MS;
+        m->reopen_ns[side] = m->now_ns + qf_ms_to_ns(every_ms);
         s->link = MIG_LINK_OPENING;
         (void)mig_todo_add(todo, MIG_DO_OPEN, side);
     }
@@ -45,8 +57,14 @@ static bool is_source_enough(const struct mig_side *src)
 static bool is_settled(const struct mig *m, enum mig_side_id side)
 {
     const struct mig_side *s = &m->side[side];
-    const bool soon = side == MIG_DST && is_source_enough(&m->side[MIG_SRC]);
-    return s->gone || s->fresh || mig_is_past(m, m->phase_ns, soon ? SOON_MS : SETTLE_MS);
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const bool split = src->fresh && mig_is_split(src->migrate.status);
+    uint64_t ms = SETTLE_MS;
+    if (side == MIG_DST && split && s->link == MIG_LINK_UP)
+        ms = DEAF_MS;
+    else if (side == MIG_DST && (split || is_source_enough(src)))
+        ms = SOON_MS;
+    return s->gone || s->fresh || mig_is_past(m, m->phase_ns, ms);
 }
 
 static void lost(struct mig *m, const char *what)
@@ -155,7 +173,8 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
         mig_go(m, MIG_FINISH);
         return;
     case STAGE_POSTCOPY:
-        mig_go(m, MIG_POSTCOPY);
+        /* Without a destination's monitor it can neither be followed nor mended. */
+        mig_go(m, dst_lost || m->side[MIG_DST].silent ? MIG_RECOVER : MIG_POSTCOPY);
         return;
     case STAGE_UNWINDING:
     case STAGE_IDLE:
@@ -178,7 +197,7 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
         held(m, &v);
         return;
     case STAGE_BROKEN:
-        held(m, &v);
+        mig_go(m, MIG_RECOVER);
         return;
     }
 }
@@ -191,7 +210,7 @@ void phase_reconcile(struct mig *m, const struct mig_event *ev, struct mig_todo 
         m->side[MIG_DST].fresh = false;
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
-        open_again(m, todo, (enum mig_side_id)i);
+        mig_reopen(m, todo, (enum mig_side_id)i);
     mig_look_stale(m, todo);
     if (!is_settled(m, MIG_SRC) || !is_settled(m, MIG_DST)) {
         mig_wake_in(m, POLL_MS);

@@ -75,6 +75,7 @@ struct mig_spec {
     bool restarts;    /* --restart-destination was given; the command is the driver's */
     uint32_t unsafe;  /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
     bool dry_run;     /* preflight only: changes nothing */
+    bool attach;      /* take a move up that is under way; never start one */
     bool quit_source;
     bool quit_destination;
 };

@@ -419,6 +419,7 @@ void netsel_choose(const struct netsel_wish *w,
     for (unsigned i = 0; i < c->n; i++) {
         look(w, f, order[i], &c->candidate[i], &view[i]);
         c->candidate[i].usable = view[i].state == USABLE;
+        c->candidate[i].pending = view[i].state == PENDING;
         if (c->candidate[i].usable && c->chosen < 0)
             c->chosen = (int)i;
     }

@@ -130,6 +130,7 @@ struct netsel_candidate {
     char name[NETSEL_NAME_MAX];
     char address[NETSEL_IP_TEXT]; /* the destination's in it; "": it has none */
     bool usable;
+    bool pending; /* not usable because it has not answered yet */
     char why[NETSEL_WHY_MAX];
     uint64_t link_bytes_per_s; /* the configured rate, else the interface's; 0: not known */
 };

@@ -700,6 +700,8 @@ static struct ending find_ending(const struct view *v, enum forecast_bound bound
         break;
     case POLICY_WAIT:
     case POLICY_SET_BANDWIDTH:
+    case POLICY_RECOVER:
+    case POLICY_CONTINUE:
         break;
     }
     if (v->run->pace.next_downtime_ms > limit)

@@ -29,7 +29,8 @@ enum {
     POLICY_DOWNTIME_MAX_MS = 2000000 /* QEMU's own: downtime-limit in qapi/migration.json */
 };
 
-/* Action, its name in JSON lines and in policy files. */
+/* Action, its name in JSON lines and in policy files. The last two are the engine's own, in a
+ * post-copy that was interrupted: no policy can ask for them. */
 #define POLICY_ACTIONS(X)             \
     X(WAIT, "wait")                   \
     X(SET_DOWNTIME, "set-downtime")   \
@@ -37,7 +38,9 @@ enum {
     X(THROTTLE, "throttle")           \
     X(POSTCOPY, "postcopy")           \
     X(PAUSE, "pause")                 \
-    X(ABORT, "abort")
+    X(ABORT, "abort")                 \
+    X(RECOVER, "recover")             \
+    X(CONTINUE, "continue")
 
 enum policy_action {
 #define POLICY_ACTION_ENUM(id, name) POLICY_##id,

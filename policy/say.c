@@ -134,6 +134,9 @@ void say_action(const struct view *v)
     case POLICY_ABORT:
         say_add(out, size, ": give up");
         break;
+    case POLICY_RECOVER:
+    case POLICY_CONTINUE:
+        break;
     }
     say_add(out, size, part);
 }

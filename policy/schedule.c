@@ -124,6 +124,9 @@ static bool is_possible(const struct view *v, const struct policy_step *step)
     case POLICY_SET_BANDWIDTH:
     case POLICY_ABORT:
         return true;
+    case POLICY_RECOVER:
+    case POLICY_CONTINUE:
+        return false;
     case POLICY_THROTTLE:
         return v->p->throttle_allowed;
     case POLICY_POSTCOPY:
@@ -156,6 +159,8 @@ static uint64_t value_of(const struct view *v, const struct policy_step *step)
     case POLICY_POSTCOPY:
     case POLICY_PAUSE:
     case POLICY_ABORT:
+    case POLICY_RECOVER:
+    case POLICY_CONTINUE:
         break;
     }
     return 0;

@@ -50,6 +50,8 @@ static bool is_costly(enum policy_action action)
     case POLICY_WAIT:
     case POLICY_SET_DOWNTIME:
     case POLICY_SET_BANDWIDTH:
+    case POLICY_RECOVER:
+    case POLICY_CONTINUE:
         return false;
     }
     return false;
@@ -110,6 +112,9 @@ void simulate_carry_out(struct simulate *sim,
         break;
     case POLICY_ABORT:
         sim->aborted = true;
+        break;
+    case POLICY_RECOVER:
+    case POLICY_CONTINUE:
         break;
     }
 }

@@ -195,7 +195,10 @@ struct qapi_params {
     X(MIGRATE_CANCEL, "migrate_cancel", false)                    \
     X(MIGRATE_CONTINUE, "migrate-continue", false)                \
     X(MIGRATE_START_POSTCOPY, "migrate-start-postcopy", false)    \
-    X(YANK, "yank", true) /* the instance of type migration */
+    X(MIGRATE_PAUSE, "migrate-pause", true)                       \
+    X(MIGRATE_RECOVER, "migrate-recover", true)                   \
+    X(MIGRATE_RESUME, "migrate", false) /* resume: true */        \
+    X(YANK, "yank", true)               /* the instance of type migration */
 
 enum qapi_command {
 #define QAPI_COMMAND_ENUM(id, name, oob) QAPI_##id,
@@ -213,7 +216,7 @@ struct qapi_cmd {
             uint64_t on;
         } caps;
         struct qapi_params params; /* SET_PARAMS */
-        struct {                   /* MIGRATE, MIGRATE_INCOMING */
+        struct { /* MIGRATE, MIGRATE_INCOMING, MIGRATE_RECOVER, MIGRATE_RESUME */
             char uri[QAPI_URI_MAX];
             /* INCOMING: exit-on-error false (since 9.1): the destination can then be asked
              * why it failed */

@@ -289,6 +289,9 @@ void qapi_decode_reply(enum qapi_command command,
     case QAPI_MIGRATE_CANCEL:
     case QAPI_MIGRATE_CONTINUE:
     case QAPI_MIGRATE_START_POSTCOPY:
+    case QAPI_MIGRATE_PAUSE:
+    case QAPI_MIGRATE_RECOVER:
+    case QAPI_MIGRATE_RESUME:
     case QAPI_YANK:
     case QAPI_COMMAND_COUNT:
         break;

@@ -65,7 +65,11 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
         a = json_pack("{s:s, s:s}", "path", cmd->u.path, "property", "type");
         break;
     case QAPI_MIGRATE:
+    case QAPI_MIGRATE_RECOVER:
         a = json_pack("{s:s}", "uri", cmd->u.migrate.uri);
+        break;
+    case QAPI_MIGRATE_RESUME:
+        a = json_pack("{s:s, s:b}", "uri", cmd->u.migrate.uri, "resume", 1);
         break;
     case QAPI_MIGRATE_INCOMING:
         a = cmd->u.migrate.stay_on_error
@@ -94,6 +98,7 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
     case QAPI_QUIT:
     case QAPI_MIGRATE_CANCEL:
     case QAPI_MIGRATE_START_POSTCOPY:
+    case QAPI_MIGRATE_PAUSE:
     case QAPI_COMMAND_COUNT:
         *args = NULL;
         return 0;

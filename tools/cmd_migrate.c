@@ -1,4 +1,4 @@
-/* qferry migrate, qferry preflight: options, signals, output; the rest is the engine's. */
+/* qferry migrate, preflight, attach: options, signals, output; the rest is the engine's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -328,10 +328,14 @@ static const struct option options[] = {
 
 static void print_usage(const char *command)
 {
-    (void)printf(usage, command,
-                 strcmp(command, "preflight") == 0
-                     ? "Every check that a migration would make; changes nothing.\n"
-                     : "Move a running VM from one QEMU to another.\n");
+    (void)printf(
+        usage, command,
+        strcmp(command, "preflight") == 0
+            ? "Every check that a migration would make; changes nothing.\n"
+        : strcmp(command, "attach") == 0
+            ? "Take up a move that is under way, also a post-copy that is interrupted; "
+              "never start one.\n"
+            : "Move a running VM from one QEMU to another.\n");
 }
 
 int cmd_migrate(int argc, char **argv)
@@ -395,6 +399,13 @@ int cmd_migrate(int argc, char **argv)
         return tool_fail(&err);
     if (strcmp(command, "preflight") == 0)
         run.request.spec.dry_run = true;
+    if (strcmp(command, "attach") == 0) {
+        run.request.spec.attach = true;
+        if (run.request.spec.dry_run)
+            return tool_usage(command,
+                              "attach: --dry-run: there is nothing to try: it takes up "
+                              "what is under way, or refuses");
+    }
     run.render.all_checks = run.request.spec.dry_run;
     run.render.progress = !run.json && isatty(STDERR_FILENO);
     struct output *output = output_open();

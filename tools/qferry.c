@@ -20,6 +20,7 @@ static const char usage[] =
     "commands:\n"
     "  migrate SOURCE DESTINATION [options]    move the VM\n"
     "  preflight SOURCE DESTINATION [options]  every check; changes nothing\n"
+    "  attach SOURCE DESTINATION [options]     take up a move under way; never starts one\n"
     "  status|watch|cancel|postcopy|pause|set --control ADDRESS\n"
     "                                          talk to a running qferry\n"
     "  networks [options]                      which network would be chosen, and why\n"
@@ -36,10 +37,11 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"migrate", cmd_migrate},   {"preflight", cmd_migrate}, {"status", cmd_control},
-    {"watch", cmd_control},     {"cancel", cmd_control},    {"postcopy", cmd_control},
-    {"pause", cmd_control},     {"set", cmd_control},       {"networks", cmd_networks},
-    {"policies", cmd_policies}, {"simulate", cmd_simulate}, {"replay", cmd_replay},
+    {"attach", cmd_migrate},    {"migrate", cmd_migrate},   {"preflight", cmd_migrate},
+    {"status", cmd_control},    {"watch", cmd_control},     {"cancel", cmd_control},
+    {"postcopy", cmd_control},  {"pause", cmd_control},     {"set", cmd_control},
+    {"networks", cmd_networks}, {"policies", cmd_policies}, {"simulate", cmd_simulate},
+    {"replay", cmd_replay},
 };
 
 int tool_fail(const struct qf_err *err)

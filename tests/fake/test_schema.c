@@ -174,6 +174,8 @@ START_TEST(every_command_is_valid)
         break;
     case QAPI_MIGRATE:
     case QAPI_MIGRATE_INCOMING:
+    case QAPI_MIGRATE_RECOVER:
+    case QAPI_MIGRATE_RESUME:
         (void)snprintf(cmd.u.migrate.uri, sizeof(cmd.u.migrate.uri), "tcp:[::1]:0");
         break;
     case QAPI_QUERY_CPU_TYPE:
@@ -199,6 +201,7 @@ START_TEST(every_command_is_valid)
     case QAPI_CONT:
     case QAPI_QUIT:
     case QAPI_MIGRATE_CANCEL:
+    case QAPI_MIGRATE_PAUSE:
     case QAPI_MIGRATE_CONTINUE:
     case QAPI_MIGRATE_START_POSTCOPY:
     case QAPI_YANK:

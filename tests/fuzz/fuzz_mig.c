@@ -234,6 +234,9 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
     case QAPI_MIGRATE_CANCEL:
     case QAPI_MIGRATE_CONTINUE:
     case QAPI_MIGRATE_START_POSTCOPY:
+    case QAPI_MIGRATE_PAUSE:
+    case QAPI_MIGRATE_RECOVER:
+    case QAPI_MIGRATE_RESUME:
     case QAPI_YANK:
     case QAPI_COMMAND_COUNT:
         break;

@@ -475,10 +475,8 @@ static void befall(struct model *m,
         command_of_others(m, victim, f->text);
         break;
     case MODEL_NET_SILENT:
-        flow_net(m, true);
-        break;
     case MODEL_NET_RESET:
-        flow_net(m, false);
+        flow_net(m, f);
         break;
     case MODEL_ACK_LOST:
         m->flow.ack_lost = true;
@@ -533,9 +531,13 @@ static void happen(struct model *m, const struct agendum *a)
     case PLAN_FAILED:
     case PLAN_CLEAN:
     case PLAN_PEER_LOST:
+    case PLAN_SILENCE:
     case PLAN_DST_LOST:
+    case PLAN_NET_BACK:
+    case PLAN_RESUMED:
+    case PLAN_RECOVERED:
         if (a->epoch == m->flow.epoch || flow_is_of_destination(a->plan))
-            flow_plan(m, a->plan);
+            flow_plan(m, a->plan, a->arg);
         break;
     }
     model_check(m);

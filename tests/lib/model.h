@@ -63,8 +63,9 @@ enum model_what {
     MODEL_STALL,     /* in-band commands are not carried out for for_ns */
     MODEL_COMMANDED, /* a client on another monitor sends the command `text` */
     /* To the network of the migration. */
-    MODEL_NET_SILENT, /* nothing gets through any more, nobody is told */
-    MODEL_NET_RESET,  /* both ends are told at once */
+    MODEL_NET_SILENT, /* nothing gets through for for_ns (0: any more), nobody is told; with
+                         `text`: to addresses that have it in them */
+    MODEL_NET_RESET,  /* both ends are told at once; other connections are fine */
     MODEL_ACK_LOST,   /* the destination's acknowledgement of the load never arrives */
     MODEL_LOAD_FAILS, /* the destination will refuse the device state */
     /* To the guest on the source. */
@@ -136,6 +137,7 @@ struct model_setup {
     unsigned compresses_to;    /* percent, by channels with compression; 0: 100 */
     int64_t connect_ns;        /* setup takes; 0: 3 ms */
     int64_t clean_ns;   /* QEMU before 11: from `failed` to the end of clean-up; 0: 30 ms */
+    bool dst_hangs;     /* the destination's main loop, while post-copy is interrupted */
     int64_t silence_ns; /* TCP gives up on a silent network; 0: 924 s, as Linux does */
     bool late_downtime; /* 7.2: total-time and downtime are not told right after the end */
     struct model_fault fault[MODEL_FAULTS_MAX];

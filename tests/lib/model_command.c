@@ -75,7 +75,8 @@ static bool has_ram(enum qapi_mig_status s)
     return s == QAPI_MIG_ACTIVE || s == QAPI_MIG_PRE_SWITCHOVER || s == QAPI_MIG_DEVICE ||
            s == QAPI_MIG_CANCELLING || s == QAPI_MIG_COMPLETED ||
            s == QAPI_MIG_POSTCOPY_ACTIVE || s == QAPI_MIG_POSTCOPY_DEVICE ||
-           s == QAPI_MIG_POSTCOPY_PAUSED;
+           s == QAPI_MIG_POSTCOPY_PAUSED || s == QAPI_MIG_POSTCOPY_RECOVER ||
+           s == QAPI_MIG_POSTCOPY_RECOVER_SETUP;
 }
 
 static void put(json_t *o, const char *key, uint64_t v)
@@ -432,6 +433,19 @@ static void do_postcopy(struct model *m, struct one *s, json_t *args, struct ans
     a->error = s->side == MODEL_SRC ? flow_start_postcopy(m) : "Start a migration first";
 }
 
+static void do_pause(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    (void)args;
+    a->error = flow_pause(m, s->side);
+}
+
+static void do_recover(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    a->error = s->side == MODEL_DST
+                   ? flow_recover(m, args)
+                   : "Migrate recover can only be run when postcopy is paused.";
+}
+
 static void do_yank(struct model *m, struct one *s, json_t *args, struct answer *a)
 {
     (void)args;
@@ -466,6 +480,8 @@ static const struct {
     {"migrate-incoming",            false, do_incoming  },
     {"migrate-continue",            false, do_continue  },
     {"migrate-start-postcopy",      false, do_postcopy  },
+    {"migrate-pause",               true,  do_pause     },
+    {"migrate-recover",             true,  do_recover   },
     {"yank",                        true,  do_yank      },
 };
 /* clang-format on */

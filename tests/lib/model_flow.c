@@ -14,6 +14,7 @@ enum {
     RESUME_MS = 2,
     FAILING_MS = 20,
     ACK_MS = 1,
+    RECOVER_MS = 4,
     POSTMIGRATE_MS = 1
 };
 
@@ -48,7 +49,7 @@ bool flow_in_progress(const struct model *m)
 bool flow_is_of_destination(enum plan plan)
 {
     return plan == PLAN_LOADED || plan == PLAN_PC_ARRIVED || plan == PLAN_PC_LOADED ||
-           plan == PLAN_DST_LOST;
+           plan == PLAN_DST_LOST || plan == PLAN_NET_BACK || plan == PLAN_RESUMED;
 }
 
 /* ---- ends ---- */
@@ -69,11 +70,23 @@ static void dst_fails(struct model *m, const char *why)
     }
 }
 
+static void lose_at_dst(struct model *m, int64_t in_ns)
+{
+    m->flow.lost_stream = m->flow.stream;
+    model_plan(m, PLAN_DST_LOST, in_ns, 0);
+}
+
 /* The source's end of the connection is closed. */
 static void close_stream(struct model *m)
 {
     if (m->flow.connected && !m->flow.net_silent)
-        model_plan(m, PLAN_DST_LOST, NOTICE_MS * MODEL_MS, 0);
+        lose_at_dst(m, NOTICE_MS * MODEL_MS);
+}
+
+/* Does nothing get through to that address? */
+static bool is_silent_way(const struct model *m, const char *uri)
+{
+    return m->silent && (!m->silent_text || strstr(uri, m->silent_text));
 }
 
 static void take_back(struct model *m)
@@ -265,7 +278,7 @@ static void go_on(struct model *m)
     if (flavour != MODEL_7_2 || (paused && !f->postcopy))
         model_status(m, MODEL_SRC, QAPI_MIG_DEVICE);
     if (f->postcopy && flavour == MODEL_7_2)
-        flow_plan(m, PLAN_PC_ACTIVE);
+        flow_plan(m, PLAN_PC_ACTIVE, 0);
     count_pass(m, flavour != MODEL_11_1);
     if (!dst(m)->alive || f->net_reset) {
         model_plan(m, PLAN_PEER_LOST, RESUME_MS * MODEL_MS, 0);
@@ -273,7 +286,7 @@ static void go_on(struct model *m)
     }
     if (f->net_silent) { /* the main loop hangs in a write */
         src(m)->stall_ns = MODEL_NEVER;
-        model_plan(m, PLAN_PEER_LOST, m->setup.silence_ns, 0);
+        model_plan(m, PLAN_SILENCE, m->setup.silence_ns, 0);
         return;
     }
     if (!f->postcopy) {
@@ -509,26 +522,150 @@ static void peer_lost(struct model *m)
         fail(m, "Unable to write to socket: Broken pipe");
         return;
     }
+    if (s->status != QAPI_MIG_POSTCOPY_ACTIVE && s->status != QAPI_MIG_POSTCOPY_RECOVER)
+        return;
     m->flow.epoch++;
-    if (s->status == QAPI_MIG_POSTCOPY_ACTIVE)
-        model_status(m, MODEL_SRC, QAPI_MIG_POSTCOPY_PAUSED);
+    (void)snprintf(s->error, sizeof(s->error), "Channel error: Input/output error");
+    model_status(m, MODEL_SRC, QAPI_MIG_POSTCOPY_PAUSED);
 }
 
 static void dst_lost(struct model *m)
 {
-    const struct one *d = dst(m);
+    struct one *d = dst(m);
     if (!d->alive)
         return;
     if (is_postcopy(d->status)) {
-        if (d->status == QAPI_MIG_POSTCOPY_ACTIVE)
-            model_status(m, MODEL_DST, QAPI_MIG_POSTCOPY_PAUSED);
+        /* 7.2 does not come back from postcopy-recover (postcopy_pause_incoming) */
+        const bool stuck =
+            d->status == QAPI_MIG_POSTCOPY_RECOVER && d->cfg.flavour == MODEL_7_2;
+        if (m->flow.lost_stream != m->flow.stream || stuck ||
+            d->status == QAPI_MIG_POSTCOPY_PAUSED)
+            return;
+        model_status(m, MODEL_DST, QAPI_MIG_POSTCOPY_PAUSED);
+        if (m->setup.dst_hangs)
+            d->stall_ns = MODEL_NEVER;
     } else if (!m->flow.sent &&
                (d->status == QAPI_MIG_ACTIVE || d->status == QAPI_MIG_POSTCOPY_DEVICE)) {
         dst_fails(m, "load of migration failed: Input/output error");
     }
 }
 
-void flow_plan(struct model *m, enum plan plan)
+/* ---- post-copy, interrupted (fact sheet 3.5) ---- */
+
+const char *flow_pause(struct model *m, enum model_side side)
+{
+    const struct one *s = &m->one[side];
+    if (s->status != QAPI_MIG_POSTCOPY_ACTIVE &&
+        (s->status != QAPI_MIG_POSTCOPY_RECOVER || s->cfg.flavour == MODEL_7_2))
+        return "migrate-pause is currently only supported during postcopy-active state";
+    if (side == MODEL_SRC) {
+        model_plan(m, PLAN_PEER_LOST, MODEL_MS, 0);
+        close_stream(m);
+    } else {
+        lose_at_dst(m, MODEL_MS);
+        if (!m->flow.net_silent)
+            model_plan(m, PLAN_PEER_LOST, NOTICE_MS * MODEL_MS, 0);
+    }
+    return NULL;
+}
+
+static unsigned port_of(json_t *args)
+{
+    const char *uri = json_string_value(json_object_get(args, "uri"));
+    const char *colon = uri ? strrchr(uri, ':') : NULL;
+    return colon ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
+}
+
+const char *flow_recover(struct model *m, json_t *args)
+{
+    struct one *d = dst(m);
+    if (d->status != QAPI_MIG_POSTCOPY_PAUSED)
+        return "Migrate recover can only be run when postcopy is paused.";
+    d->port = port_of(args);
+    d->listening = true;
+    d->yank = true;
+    if (d->cfg.flavour == MODEL_7_2)
+        model_event(m, MODEL_DST, "MIGRATION", json_pack("{s:s}", "status", "setup"));
+    return NULL;
+}
+
+static const char *resume(struct model *m, json_t *args)
+{
+    if (src(m)->status != QAPI_MIG_POSTCOPY_PAUSED)
+        return "Cannot resume if there is no paused migration";
+    struct resume *r = &m->resume[m->n_resumes++ % RESUMES_MAX];
+    (void)snprintf(r->uri, sizeof(r->uri), "%s",
+                   json_string_value(json_object_get(args, "uri")));
+    r->port = port_of(args);
+    r->since_ns = m->now_ns;
+    if (src(m)->cfg.flavour != MODEL_7_2)
+        model_status(m, MODEL_SRC, QAPI_MIG_POSTCOPY_RECOVER_SETUP);
+    model_plan(m, PLAN_RESUMED, m->setup.connect_ns, (unsigned)(r - m->resume));
+    return NULL;
+}
+
+static void resume_failed(struct model *m, const char *why)
+{
+    struct one *s = src(m);
+    if (s->status != QAPI_MIG_POSTCOPY_RECOVER_SETUP) /* 7.2 says nothing */
+        return;
+    (void)snprintf(s->error, sizeof(s->error), "%s", why);
+    model_status(m, MODEL_SRC, QAPI_MIG_POSTCOPY_PAUSED);
+}
+
+static void resumed(struct model *m, unsigned i)
+{
+    const struct resume *r = &m->resume[i];
+    struct flow *f = &m->flow;
+    struct one *s = src(m);
+    struct one *d = dst(m);
+    if (!s->alive || !is_postcopy(s->status))
+        return;
+    if (is_silent_way(m, r->uri)) {
+        if (m->now_ns - r->since_ns < CONNECT_MS * MODEL_MS)
+            model_plan(m, PLAN_RESUMED, MODEL_S, i); /* SYN once more */
+        else
+            resume_failed(m, "Failed to connect: Connection timed out");
+        return;
+    }
+    if (!d->alive || !d->listening || d->port != r->port) {
+        resume_failed(m, "Failed to connect: Connection refused");
+        return;
+    }
+    d->listening = false;
+    if (s->status != QAPI_MIG_POSTCOPY_PAUSED &&
+        s->status != QAPI_MIG_POSTCOPY_RECOVER_SETUP) {
+        model_blame(m, "a second connection for a post-copy that goes on");
+        return;
+    }
+    f->epoch++;
+    f->stream++;
+    f->net_silent = f->net_reset = false;
+    (void)snprintf(m->stream_uri, sizeof(m->stream_uri), "%s", r->uri);
+    model_status(m, MODEL_SRC, QAPI_MIG_POSTCOPY_RECOVER);
+    model_status(m, MODEL_DST, QAPI_MIG_POSTCOPY_RECOVER);
+    model_plan(m, PLAN_RECOVERED, RECOVER_MS * MODEL_MS, 0);
+}
+
+static void recovered(struct model *m)
+{
+    struct one *d = dst(m);
+    if (m->flow.net_silent) {
+        model_plan(m, PLAN_RECOVERED, WINDOW_MS * MODEL_MS, 0);
+        return;
+    }
+    if (!d->alive || d->status != QAPI_MIG_POSTCOPY_RECOVER) {
+        model_plan(m, PLAN_PEER_LOST, NOTICE_MS * MODEL_MS, 0);
+        return;
+    }
+    if (m->setup.dst_hangs)
+        model_unstall(m, MODEL_DST);
+    model_status(m, MODEL_DST, QAPI_MIG_POSTCOPY_ACTIVE);
+    model_status(m, MODEL_SRC, QAPI_MIG_POSTCOPY_ACTIVE);
+    model_plan(m, PLAN_TICK, TICK_MS * MODEL_MS, 0);
+}
+
+void flow_plan(struct model *m, enum plan plan, unsigned arg)
 {
     struct flow *f = &m->flow;
     struct one *s = src(m);
@@ -546,7 +683,7 @@ void flow_plan(struct model *m, enum plan plan)
     case PLAN_SENT:
         if (f->net_silent) {
             s->stall_ns = MODEL_NEVER;
-            model_plan(m, PLAN_PEER_LOST, m->setup.silence_ns, 0);
+            model_plan(m, PLAN_SILENCE, m->setup.silence_ns, 0);
             break;
         }
         f->sent_bytes += f->unsent;
@@ -598,8 +735,21 @@ void flow_plan(struct model *m, enum plan plan)
     case PLAN_PEER_LOST:
         peer_lost(m);
         break;
+    case PLAN_SILENCE:
+        if (f->net_silent)
+            peer_lost(m);
+        break;
     case PLAN_DST_LOST:
         dst_lost(m);
+        break;
+    case PLAN_NET_BACK:
+        m->silent = f->net_silent = false;
+        break;
+    case PLAN_RESUMED:
+        resumed(m, arg);
+        break;
+    case PLAN_RECOVERED:
+        recovered(m);
         break;
     case PLAN_FAULT:
     case PLAN_COMMANDS:
@@ -609,13 +759,6 @@ void flow_plan(struct model *m, enum plan plan)
 }
 
 /* ---- commands ---- */
-
-static unsigned port_of(json_t *args)
-{
-    const char *uri = json_string_value(json_object_get(args, "uri"));
-    const char *colon = uri ? strrchr(uri, ':') : NULL;
-    return colon ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
-}
 
 const char *flow_incoming(struct model *m, json_t *args)
 {
@@ -642,6 +785,8 @@ const char *flow_migrate(struct model *m, json_t *args)
 {
     struct flow *f = &m->flow;
     struct one *s = src(m);
+    if (json_is_true(json_object_get(args, "resume")))
+        return resume(m, args);
     if (flow_in_progress(m))
         return "There's a migration process in progress";
     if (s->run == QAPI_RUN_INMIGRATE)
@@ -658,8 +803,10 @@ const char *flow_migrate(struct model *m, json_t *args)
     if (dst(m)->alive && dst(m)->listening && port_of(args) != dst(m)->port)
         model_blame(m, "migrate to another port than the destination's");
     const struct flow was = *f;
+    (void)snprintf(m->stream_uri, sizeof(m->stream_uri), "%s",
+                   json_string_value(json_object_get(args, "uri")));
     *f = (struct flow){.epoch = was.epoch + 1,
-                       .net_silent = was.net_silent,
+                       .net_silent = is_silent_way(m, m->stream_uri),
                        .ack_lost = was.ack_lost,
                        .load_fails = was.load_fails,
                        .connected = was.connected,
@@ -740,7 +887,7 @@ const char *flow_yank(struct model *m, enum model_side side)
     if (!s->yank)
         return "Instance not found: migration";
     if (side == MODEL_DST) {
-        model_plan(m, PLAN_DST_LOST, MODEL_MS, 0);
+        lose_at_dst(m, MODEL_MS);
         if (!m->flow.net_silent)
             model_plan(m, PLAN_PEER_LOST, NOTICE_MS * MODEL_MS, 0);
     } else if (s->status == QAPI_MIG_CANCELLING && m->flow.connecting) {
@@ -832,18 +979,24 @@ void flow_died(struct model *m, enum model_side side)
                    (postcopy ? NOTICE_POSTCOPY_MS : NOTICE_MS) * MODEL_MS, 0);
 }
 
-void flow_net(struct model *m, bool silent)
+void flow_net(struct model *m, const struct model_fault *f)
 {
-    if (silent) {
-        m->flow.net_silent = true;
-        if (src(m)->status == QAPI_MIG_ACTIVE || is_postcopy(src(m)->status) ||
-            src(m)->status == QAPI_MIG_POSTCOPY_DEVICE)
-            model_plan(m, PLAN_PEER_LOST, m->setup.silence_ns, 0);
+    if (f->what == MODEL_NET_SILENT) {
+        m->silent = true;
+        m->silent_text = f->text;
+        if (f->for_ns > 0)
+            model_plan(m, PLAN_NET_BACK, f->for_ns, 0);
+        /* before there is a connection, too: that will be silent */
+        m->flow.net_silent = is_silent_way(m, m->stream_uri);
+        if (m->flow.net_silent &&
+            (src(m)->status == QAPI_MIG_ACTIVE || is_postcopy(src(m)->status) ||
+             src(m)->status == QAPI_MIG_POSTCOPY_DEVICE))
+            model_plan(m, PLAN_SILENCE, m->setup.silence_ns, 0);
         return;
     }
     m->flow.net_reset = true;
     model_plan(m, PLAN_PEER_LOST, NOTICE_MS * MODEL_MS, 0);
-    model_plan(m, PLAN_DST_LOST, NOTICE_MS * MODEL_MS, 0);
+    lose_at_dst(m, NOTICE_MS * MODEL_MS);
 }
 
 static void stop_by_itself(struct model *m, enum qapi_run_state run)
@@ -915,6 +1068,6 @@ void flow_guest(struct model *m, enum model_what what)
 void flow_renew(struct model *m)
 {
     struct flow *f = &m->flow;
-    f->net_silent = f->net_reset = f->ack_lost = false;
+    m->silent = f->net_silent = f->net_reset = f->ack_lost = false;
     f->connected = f->sent = f->loaded = false;
 }

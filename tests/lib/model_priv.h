@@ -11,7 +11,8 @@ enum {
     PENDING_MAX = 128, /* commands that wait for a main loop that stands still */
     OUT_MAX = 1024,
     TICK_MS = 10,
-    WINDOW_MS = 100 /* QEMU's: BUFFER_DELAY in migration.c */
+    WINDOW_MS = 100, /* QEMU's: BUFFER_DELAY in migration.c */
+    RESUMES_MAX = 64
 };
 
 /* Things planned. `epoch`: a migration's own are void once it has ended. */
@@ -34,7 +35,11 @@ enum plan {
     PLAN_FAILED,
     PLAN_CLEAN,     /* no yank instance any more */
     PLAN_PEER_LOST, /* the source notices */
-    PLAN_DST_LOST   /* the destination notices */
+    PLAN_SILENCE,   /* TCP gives up on a silent network, if it is silent still */
+    PLAN_DST_LOST,  /* the destination notices */
+    PLAN_NET_BACK,
+    PLAN_RESUMED,  /* arg: of resume; the source's connect() */
+    PLAN_RECOVERED /* the handshake of the recovery is over */
 };
 
 struct agendum {
@@ -133,6 +138,16 @@ struct flow {
     int64_t period_ns;
     uint64_t period_dirty;
     uint64_t period_sent;
+    /* Post-copy, interrupted. */
+    unsigned stream;      /* counts connections */
+    unsigned lost_stream; /* which one the destination is about to lose */
+};
+
+/* An attempt of the source's to connect again. */
+struct resume {
+    char uri[QAPI_URI_MAX];
+    unsigned port;
+    int64_t since_ns;
 };
 
 struct model {
@@ -147,6 +162,11 @@ struct model {
     struct out out[OUT_MAX];
     unsigned n_out;
     unsigned fault_seen[MODEL_FAULTS_MAX];
+    bool silent; /* the network, to addresses with silent_text in them */
+    const char *silent_text;
+    char stream_uri[QAPI_URI_MAX];
+    struct resume resume[RESUMES_MAX];
+    unsigned n_resumes;
 };
 
 /* An answer to a command: ret (owned) or error. */
@@ -178,18 +198,20 @@ void model_offers(struct one *s); /* capabilities and parameters at the beginnin
 json_t *model_greeting(const struct one *s);
 
 /* model_flow.c */
-void flow_plan(struct model *m, enum plan plan);
+void flow_plan(struct model *m, enum plan plan, unsigned arg);
 bool flow_is_of_destination(enum plan plan); /* goes on although the source has ended it */
 const char *flow_migrate(struct model *m, json_t *args);
 const char *flow_incoming(struct model *m, json_t *args);
 const char *flow_cancel(struct model *m, bool engine);
 const char *flow_continue(struct model *m, json_t *args);
 const char *flow_start_postcopy(struct model *m);
+const char *flow_pause(struct model *m, enum model_side side);
+const char *flow_recover(struct model *m, json_t *args);
 const char *flow_yank(struct model *m, enum model_side side);
 const char *flow_stop(struct model *m, enum model_side side);
 const char *flow_cont(struct model *m, enum model_side side, bool engine);
 void flow_died(struct model *m, enum model_side side); /* a process ended */
-void flow_net(struct model *m, bool silent);
+void flow_net(struct model *m, const struct model_fault *f);
 void flow_renew(struct model *m); /* another network, and nobody has connected */
 void flow_guest(struct model *m, enum model_what what);
 bool flow_in_progress(const struct model *m);

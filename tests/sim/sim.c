@@ -14,6 +14,8 @@
 
 enum {
     TEXT_CAP = 64 * 1024 * 1024,
+    /* A post-copy that cannot be recovered has no end, but for the person who gives up. */
+    PATIENCE_S = 100,
     LIMIT_S = 3600, /* virtual; the longest of what the engine waits for is far less */
     STEPS_MAX = 200000,
     SYNC_MS = 2,
@@ -180,9 +182,12 @@ static void say_send(struct sim *s, const struct mig_do *d)
         if (c->u.params.has & (1U << i))
             add(text, sizeof(text), " %s=%llu", qapi_param_name((enum qapi_param)i),
                 (unsigned long long)c->u.params.value[i]);
-    if (c->command == QAPI_MIGRATE || c->command == QAPI_MIGRATE_INCOMING)
+    if (c->command == QAPI_MIGRATE || c->command == QAPI_MIGRATE_INCOMING ||
+        c->command == QAPI_MIGRATE_RECOVER || c->command == QAPI_MIGRATE_RESUME)
         add(text, sizeof(text), " %s%s", c->u.migrate.uri,
-            c->u.migrate.stay_on_error ? " exit-on-error=false" : "");
+            c->command == QAPI_MIGRATE_RESUME ? " resume"
+            : c->u.migrate.stay_on_error      ? " exit-on-error=false"
+                                              : "");
     say(s, "%s < %s%s", mark(d->side), qapi_command_name(c->command), text);
 }
 
@@ -436,9 +441,28 @@ static bool step_without_engine(struct sim *s)
     return true;
 }
 
+static bool is_hopeless(const struct sim *s)
+{
+    const struct mig *m = &s->session->mig;
+    return m->phase == MIG_RECOVER && s->t_ns - m->phase_ns > PATIENCE_S * MODEL_S;
+}
+
+static void give_up(struct sim *s)
+{
+    say(s, "-- the user gives up --");
+    for (unsigned i = 0; i < 2 && !s->ended; i++) {
+        session_cancel(s->session, s->t_ns);
+        carry_out(s);
+    }
+}
+
 static bool step(struct sim *s)
 {
     struct model_msg msg;
+    if (is_hopeless(s)) {
+        give_up(s);
+        return true;
+    }
     if (s->restart_due_ns != MODEL_NEVER)
         return step_without_engine(s);
     const int due = doing_due(s);

@@ -48,6 +48,7 @@ static const struct kind sources[] = {
     {.name = "incoming",      .side = IS(INMIGRATE, NONE)},
     {.name = "silent",        .side = SILENT(COMPLETED)},
     {.name = "hangs",         .side = SILENT(DEVICE)},
+    {.name = "silent in pc",  .side = SILENT(POSTCOPY_PAUSED)},
     {.name = "dead",          .side = DEAD(ACTIVE)},
     {.name = "dead, done",    .side = DEAD(COMPLETED)},
     {.name = "dead in pc",    .side = DEAD(POSTCOPY_ACTIVE)},
@@ -63,6 +64,7 @@ static const struct kind destinations[] = {
     {.name = "pc-ready",      .side = IS(PAUSED, POSTCOPY_ACTIVE)},
     {.name = "pc-runs",       .side = IS(RUNNING, POSTCOPY_ACTIVE)},
     {.name = "pc-paused",     .side = IS(RUNNING, POSTCOPY_PAUSED)},
+    {.name = "pc-halted",     .side = IS(PAUSED, POSTCOPY_PAUSED)},
     {.name = "runs",          .side = IS(RUNNING, COMPLETED)},
     {.name = "handed over",   .side = IS(PAUSED, COMPLETED),       .handed_over = true},
     {.name = "silent",        .side = SILENT(ACTIVE)},
@@ -93,7 +95,8 @@ static void view(const struct kind *s, const struct kind *d, struct owner_view *
 
 /* One cell: the owner (S source, D destination, b between, x no one, ? unknown), and what may be
  * sent that starts or ends a copy: C cont to the source, c cont to the destination, Q quit to
- * the source, q quit to the destination. */
+ * the source, q quit to the destination; b that a post-copy's connection may be broken, m that it
+ * may be mended. */
 static void cell(const struct owner_view *v, char *text)
 {
     static const char owners[] = {
@@ -109,33 +112,38 @@ static void cell(const struct owner_view *v, char *text)
         *text++ = 'Q';
     if (v->may & MAY_QUIT_DST)
         *text++ = 'q';
+    if (v->may & MAY_PAUSE_SRC)
+        *text++ = 'b';
+    if (v->may & MAY_RESUME)
+        *text++ = 'm';
     *text = '\0';
 }
 
 /* clang-format off */
-/*   waits  loads  failed loaded refusd pc-lds pc-rdy pc-run pc-psd runs   handed silent sl,snt sl,ran dead   d,ran  another */
+/*   waits  loads  failed loaded refusd pc-lds pc-rdy pc-run pc-psd pc-hlt runs   handed silent sl,snt sl,ran dead   d,ran  another */
 static const char *const expected[N_SOURCES] = {
-    /* free          */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
-    /* free, paused  */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
-    /* failed        */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
-    /* came by it    */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
-    /* setup         */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
-    /* active        */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
-    /* pre-switch    */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
-    /* device        */ "b      b      b      b      ?      b      b      ?      ?      ?      ?      b      b      ?      b      ?      ?      ",
-    /* pc-device     */ "?      b      b      b      ?      b      b      ?      ?      ?      ?      b      b      ?      b      ?      ?      ",
-    /* completed     */ "?      b      SCq    Dc     Sq     D      Dc     Dc     ?      DcQ    DcQ    ?      ?      ?      SCq    x      ?      ",
-    /* pc-active     */ "?      D      x      D      ?      D      Dc     Dc     D      Dc     Dc     ?      D      ?      x      x      ?      ",
-    /* pc-paused     */ "D      D      x      D      D      D      D      D      D      D      D      D      D      D      x      x      D      ",
-    /* cancelling    */ "S      S      S      S      S      S      S      ?      S      ?      ?      S      S      ?      S      ?      S      ",
-    /* failed, stops */ "S      S      S      S      S      S      S      ?      S      ?      ?      S      S      ?      S      ?      S      ",
-    /* given back    */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      SCq    ?      ?      SCq    ?      ?      ",
-    /* incoming      */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
-    /* silent        */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
-    /* hangs         */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
-    /* dead          */ "xq     xq     xq     ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      xq     ?      xq     ",
-    /* dead, done    */ "?      b      x      Dc     ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      x      x      ?      ",
-    /* dead in pc    */ "x      x      x      Dc     x      x      x      x      x      DcQ    DcQ    x      x      x      x      x      x      ",
+    /* free          */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* free, paused  */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* failed        */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* came by it    */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      ?      SCq    S      ?      SCq    ?      S      ",
+    /* setup         */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* active        */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* pre-switch    */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* device        */ "b      b      b      b      ?      b      b      ?      ?      ?      ?      ?      b      b      ?      b      ?      ?      ",
+    /* pc-device     */ "?      b      b      b      ?      b      b      ?      ?      ?      ?      ?      b      b      ?      b      ?      ?      ",
+    /* completed     */ "?      b      SCq    Dc     Sq     D      Dc     Dc     ?      ?      DcQ    DcQ    ?      ?      ?      SCq    x      ?      ",
+    /* pc-active     */ "?      Db     x      D      ?      Db     Dcb    Dcb    Db     Dcb    Dc     Dc     ?      Db     Db     x      x      ?      ",
+    /* pc-paused     */ "?      Dbm    x      Dc     ?      Dbm    Dcbm   Dbm    Dbm    Dcbm   DcQ    DcQ    Dbm    Dbm    Dbm    x      x      ?      ",
+    /* cancelling    */ "S      S      S      S      S      S      S      ?      S      S      ?      ?      S      S      ?      S      ?      S      ",
+    /* failed, stops */ "S      S      S      S      S      S      S      ?      S      S      ?      ?      S      S      ?      S      ?      S      ",
+    /* given back    */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      ?      ?      ?      SCq    ?      ?      SCq    ?      ?      ",
+    /* incoming      */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
+    /* silent        */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
+    /* hangs         */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
+    /* silent in pc  */ "?      ?      ?      ?      ?      D      D      D      D      D      ?      ?      ?      D      D      ?      ?      ?      ",
+    /* dead          */ "xq     xq     xq     ?      ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      xq     ?      xq     ",
+    /* dead, done    */ "?      b      x      Dc     ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      x      x      ?      ",
+    /* dead in pc    */ "x      x      x      Dc     x      x      x      x      x      x      DcQ    DcQ    x      x      x      x      x      x      ",
 };
 /* clang-format on */
 
@@ -216,8 +224,19 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT)
         return "the destination is continued while the source is silent";
     if ((may & MAY_CONT_DST) && src_answers && f->src.status != QAPI_MIG_COMPLETED &&
-        f->src.status != QAPI_MIG_POSTCOPY_ACTIVE)
+        f->src.status != QAPI_MIG_POSTCOPY_ACTIVE &&
+        f->src.status != QAPI_MIG_POSTCOPY_PAUSED &&
+        f->src.status != QAPI_MIG_POSTCOPY_RECOVER_SETUP &&
+        f->src.status != QAPI_MIG_POSTCOPY_RECOVER)
         return "the destination is continued while the source may take its guest back";
+    if ((may & (MAY_PAUSE_SRC | MAY_PAUSE_DST | MAY_RECOVER | MAY_RESUME)) &&
+        (!src_answers || v->owner != OWNER_DST || !is_postcopy(f->src.status)))
+        return "a connection is broken or mended that is none of post-copy";
+    if ((may & MAY_PAUSE_SRC) && dst_answers && can_run(f) &&
+        f->dst.status == QAPI_MIG_COMPLETED)
+        return "the source is paused although the destination has everything";
+    if ((may & MAY_RESUME) && f->src.status == QAPI_MIG_POSTCOPY_ACTIVE)
+        return "an unbroken post-copy is resumed";
     if ((may & MAY_QUIT_SRC) && v->owner != OWNER_DST)
         return "the source quits and is not done";
     if ((may & MAY_QUIT_DST) && v->owner == OWNER_DST)

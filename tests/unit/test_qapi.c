@@ -100,6 +100,13 @@ static const struct {
     {{.command = QAPI_MIGRATE_CANCEL}, "migrate_cancel", NULL},
     {{.command = QAPI_MIGRATE_CONTINUE}, "migrate-continue", "{'state':'pre-switchover'}"},
     {{.command = QAPI_MIGRATE_START_POSTCOPY}, "migrate-start-postcopy", NULL},
+    {{.command = QAPI_MIGRATE_PAUSE}, "migrate-pause", NULL},
+    {{.command = QAPI_MIGRATE_RECOVER, .u.migrate.uri = "tcp:h:49152"},
+     "migrate-recover",
+     "{'uri':'tcp:h:49152'}"},
+    {{.command = QAPI_MIGRATE_RESUME, .u.migrate.uri = "tcp:h:49152"},
+     "migrate",
+     "{'uri':'tcp:h:49152','resume':true}"},
     {{.command = QAPI_YANK}, "yank", "{'instances':[{'type':'migration'}]}"},
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -121,11 +128,12 @@ START_TEST(command_is_written_as_qemu_reads_it)
 }
 END_TEST
 
-START_TEST(only_yank_and_its_query_go_out_of_band)
+START_TEST(what_frees_a_hanging_qemu_goes_out_of_band)
 {
     for (unsigned c = 0; c < QAPI_COMMAND_COUNT; c++)
         ck_assert_int_eq(qapi_command_oob((enum qapi_command)c),
-                         c == QAPI_YANK || c == QAPI_QUERY_YANK);
+                         c == QAPI_YANK || c == QAPI_QUERY_YANK || c == QAPI_MIGRATE_PAUSE ||
+                             c == QAPI_MIGRATE_RECOVER);
 }
 END_TEST
 
@@ -445,7 +453,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("qapi");
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_loop_test(t, command_is_written_as_qemu_reads_it, 0, N_COMMANDS);
-    tcase_add_test(t, only_yank_and_its_query_go_out_of_band);
+    tcase_add_test(t, what_frees_a_hanging_qemu_goes_out_of_band);
     tcase_add_loop_test(t, every_run_state_is_read, 0,
                         (int)(sizeof(run_names) / sizeof(run_names[0])));
     tcase_add_loop_test(t, every_migration_status_is_read_in_reply_and_event, 0,

@@ -1,0 +1,671 @@
+/* RECOVER: a post-copy that is interrupted is mended. The guest waits for each page that has not
+ * arrived, so this is done as fast as it can be, and for as long as both QEMUs live: to give up
+ * would be to lose the guest.
+ *
+ *   REACH   both monitors, opened again if need be; the source by query, the destination out of
+ *           band: its main loop may itself wait for a page, and hang until all this is over
+ *   BREAK   migrate-pause, out of band, to the side that has not noticed
+ *   WAY     the networks are probed again: the same one if it is usable, otherwise the next;
+ *           after two attempts in vain the other ones have their turn
+ *   LISTEN  migrate-recover: the destination listens, on a port that is said beforehand, since
+ *           it could not be asked which one it took
+ *   RESUME  `migrate` with resume: the source connects; postcopy-active: it goes on
+ *   WAIT    what failed is tried again, after 50 ms, then twice as long, up to 5 s
+ *
+ * What can fail, and what becomes of it:
+ *   a monitor is lost, or does not answer        REACH, for as long as it takes
+ *   a QEMU is dead                               the guest is lost: RECONCILE says so
+ *   a side is paused already                     it refuses migrate-pause: as good
+ *   no network is usable                         WAIT
+ *   the port is taken, the address is not there  the next port at once, four times; then WAIT
+ *   the source cannot connect                    10.0 on says postcopy-paused again: WAIT. 7.2 says
+ *                                                nothing at all: after 2 s, WAIT
+ *   ... and connects later, to an old port       nobody listens there: each attempt has a new port,
+ *                                                and none is used again before the kernel must have
+ *                                                given up. Two connections would be the end of it:
+ *                                                7.2 would take the second for a new migration
+ *   the connection hangs in the handshake        migrate-pause (10.0 on takes it then), else yank
+ *   nobody notices that it goes on               the source is asked, too
+ *   the destination was not continued yet        that is done meanwhile, it need not wait
+ *   a signal                                     refused; the second one ends qferry, HELD
+ *
+ * Sources: fact sheet 3.5; lab 4 and 6; migration/migration.c of 7.2 (migrate_prepare,
+ * migrate_fd_connect, qmp_migrate_recover, qmp_migrate_pause) and 10.0. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "engine/mig_priv.h"
+#include "engine/network.h"
+
+enum stage { REACH, BREAK, WAY, LISTEN, RESUME, WAIT };
+
+enum {
+    POLL_MS = 100,
+    IDLE_POLL_MS = 500,
+    DEAF_MS = 250,    /* a destination that answers out of band, and not in band */
+    BREAK_MS = 10000, /* a source that was told to pause */
+    TOLD_MS = 300,    /* a destination that was told to pause says so by event */
+    NETWORK_MS = 10000,
+    NETWORK_FRESH_MS = 1000,
+    CONNECT_MS = 2000, /* to connect, beyond what answers a probe in 250 ms */
+    SHAKE_MS = 30000,  /* the handshake: a bit for each page has to come across */
+    SETUP_MS = 180000, /* longer than connect() can take, below */
+    SYN_MS = 135000,   /* Linux, tcp_syn_retries 6: connect() gives up after 127 s */
+    BACKOFF_MS = 50,
+    BACKOFF_MAX_MS = 5000,
+    AGAIN_MS = 5000, /* interrupted so soon after it went on: the wait is not begun anew */
+    REFUSALS = 4,
+    TRIES = 2, /* over one network, in a row */
+    PORT_FIRST = 49152
+};
+
+static void to_stage(struct mig *m, enum stage s)
+{
+    m->stage = s;
+    m->stage_ns = m->now_ns;
+}
+
+static void decide(struct mig_todo *todo, enum policy_action action, const char *fmt, ...)
+    QF_PRINTF(3, 4);
+
+static void decide(struct mig_todo *todo, enum policy_action action, const char *fmt, ...)
+{
+    struct policy_decision *d = &mig_record(todo, RECORD_DECISION)->u.decision;
+    va_list ap;
+    d->action = action;
+    d->rule = "recover";
+    d->wake_ns = INT64_MAX;
+    va_start(ap, fmt);
+    (void)vsnprintf(d->because, sizeof(d->because), fmt, ap);
+    va_end(ap);
+}
+
+static uint64_t since_ms(const struct mig *m)
+{
+    return (uint64_t)(m->now_ns - m->recover.since_ns) / 1000000U;
+}
+
+static void wait_a_while(struct mig *m)
+{
+    struct mig_recover *r = &m->recover;
+    if (r->backoff_ms == 0)
+        r->backoff_ms = BACKOFF_MS;
+    r->next_ns = m->now_ns + qf_ms_to_ns(r->backoff_ms);
+    r->backoff_ms = r->backoff_ms < BACKOFF_MAX_MS / 2 ? r->backoff_ms * 2 : BACKOFF_MAX_MS;
+    r->refused = 0;
+    to_stage(m, WAIT);
+}
+
+/* ---- it begins ---- */
+
+static const char *who_noticed(const struct mig *m)
+{
+    const bool src = mig_is_broken(m->side[MIG_SRC].migrate.status);
+    const bool dst = mig_is_broken(m->side[MIG_DST].migrate.status);
+    if (m->recover.stalled && !src && !dst)
+        return m->recover.dead > 0 ? "the network is dead" : "not one byte moves";
+    if (src && dst)
+        return "both sides have noticed";
+    return src   ? "the source has noticed"
+           : dst ? "the destination has noticed"
+                 : "a side cannot be reached";
+}
+
+static bool is_interrupted(const struct mig *m)
+{
+    return m->recover.stalled || mig_is_broken(m->side[MIG_SRC].migrate.status) ||
+           mig_is_broken(m->side[MIG_DST].migrate.status);
+}
+
+static bool are_both_connected(const struct mig *m)
+{
+    return m->side[MIG_SRC].link == MIG_LINK_UP && m->side[MIG_DST].link == MIG_LINK_UP;
+}
+
+static void begin_break(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    if (!r->told)
+        mig_warn(
+            todo,
+            "post-copy is interrupted (%s): recovering it; meanwhile the guest waits for "
+            "every page that has not arrived",
+            who_noticed(m));
+    r->told = true;
+    r->src_asked = r->dst_asked = r->dst_broke = false;
+    to_stage(m, BREAK);
+}
+
+static void begin(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    const bool again = r->mended_ns != 0 && !mig_is_past(m, r->mended_ns, AGAIN_MS);
+    m->was_postcopy = true;
+    m->postcopy_asked = true;
+    m->continued = true;
+    memset(m->reopen_ns, 0, sizeof(m->reopen_ns));
+    r->attempt = 0;
+    r->refused = 0;
+    r->src_paused = false;
+    r->dst_unsure = false;
+    r->cont_refused = false;
+    r->since_ns = m->now_ns;
+    if (r->dead > 0)
+        r->since_ns = r->dead_ns;
+    else if (r->stalled || r->check_ns != 0) /* when it stood still first */
+        r->since_ns = m->moved_ns;
+    if (!again) {
+        r->failed = 0;
+        r->backoff_ms = 0;
+    }
+    r->check_ns = 0;
+    memset(r->alive, 0, sizeof(r->alive));
+    r->told = false;
+    to_stage(m, REACH);
+    if (is_interrupted(m) && are_both_connected(m))
+        begin_break(m, todo);
+    if (again)
+        wait_a_while(m);
+}
+
+/* ---- REACH ---- */
+
+static void reach(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    struct mig_side *dst = &m->side[MIG_DST];
+    mig_wake_in(m, POLL_MS);
+    if (!are_both_connected(m))
+        return;
+    mig_look_stale(m, todo);
+    if (mig_heard(ev, MIG_DST, QAPI_QUERY_YANK))
+        m->recover.alive[MIG_DST] = true;
+    else if (!m->recover.alive[MIG_DST] && !mig_is_asked(m, MIG_DST, QAPI_QUERY_YANK))
+        (void)mig_ask0(m, todo, MIG_DST, QAPI_QUERY_YANK);
+    const bool deaf = m->recover.alive[MIG_DST] && mig_is_past(m, m->stage_ns, DEAF_MS);
+    if (!m->side[MIG_SRC].fresh || !(dst->fresh || deaf))
+        return;
+    if (is_interrupted(m))
+        begin_break(m, todo);
+    else
+        mig_go(m, MIG_POSTCOPY); /* only a monitor was lost */
+}
+
+/* ---- BREAK ---- */
+
+static void ask_pause(struct mig *m,
+                      struct mig_todo *todo,
+                      enum mig_side_id side,
+                      bool *asked)
+{
+    if (*asked || mig_is_asked(m, side, QAPI_MIGRATE_PAUSE))
+        return;
+    *asked = mig_act(m, todo, side, QAPI_MIGRATE_PAUSE);
+}
+
+static bool is_src_broken(struct mig *m, struct mig_todo *todo)
+{
+    switch (m->side[MIG_SRC].migrate.status) {
+    case QAPI_MIG_POSTCOPY_PAUSED:
+        return true;
+    case QAPI_MIG_POSTCOPY_ACTIVE:
+        ask_pause(m, todo, MIG_SRC, &m->recover.src_asked);
+        break;
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER: /* somebody's attempt is under way: see what comes of it */
+        m->recover.seen_connecting = true;
+        m->recover.yanked = false;
+        to_stage(m, RESUME);
+        break;
+    case QAPI_MIG_UNKNOWN:
+    case QAPI_MIG_NONE:
+    case QAPI_MIG_SETUP:
+    case QAPI_MIG_WAIT_UNPLUG:
+    case QAPI_MIG_ACTIVE:
+    case QAPI_MIG_PRE_SWITCHOVER:
+    case QAPI_MIG_DEVICE:
+    case QAPI_MIG_POSTCOPY_DEVICE:
+    case QAPI_MIG_COMPLETED:
+    case QAPI_MIG_CANCELLING:
+    case QAPI_MIG_CANCELLED:
+    case QAPI_MIG_FAILING:
+    case QAPI_MIG_FAILED:
+    case QAPI_MIG_COLO:
+        break;
+    }
+    return false;
+}
+
+static bool is_dst_broken(struct mig *m, struct mig_todo *todo)
+{
+    const struct mig_recover *r = &m->recover;
+    if (m->side[MIG_DST].migrate.status == QAPI_MIG_POSTCOPY_PAUSED && !r->dst_unsure)
+        return true;
+    ask_pause(m, todo, MIG_DST, &m->recover.dst_asked);
+    if (!r->dst_asked || mig_is_asked(m, MIG_DST, QAPI_MIGRATE_PAUSE))
+        return false;
+    /* It refuses when it is paused already; then only its answer to migrate-recover tells. */
+    return !r->dst_broke || mig_is_past(m, m->stage_ns, TOLD_MS);
+}
+
+static void do_break(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_PAUSE))
+        r->dst_broke = !ev->u.reply.refused;
+    mig_wake_in(m, POLL_MS);
+    const bool src = is_src_broken(m, todo);
+    if (m->stage != BREAK)
+        return;
+    const bool dst = is_dst_broken(m, todo);
+    if (src && dst) {
+        r->dst_unsure = false;
+        to_stage(m, WAY);
+    } else if (mig_is_past(m, m->stage_ns, BREAK_MS)) {
+        mig_warn(todo, "post-copy: the %s does not pause, although it was told to",
+                 src ? "destination" : "source");
+        wait_a_while(m);
+    }
+}
+
+/* ---- WAY ---- */
+
+static const char *present_network(const struct mig *m)
+{
+    return m->network_known && m->network.chosen >= 0
+               ? m->network.candidate[m->network.chosen].name
+               : "";
+}
+
+/* The same one first, then as they were preferred; each of them has two attempts. -1: none. */
+static int pick_network(const struct mig *m)
+{
+    const struct netsel_choice *c = &m->recover.network;
+    int usable[NETSEL_NETWORKS_MAX];
+    unsigned n = 0;
+    for (unsigned same = 0; same < 2; same++)
+        for (unsigned i = 0; i < c->n; i++)
+            if (c->candidate[i].usable &&
+                (strcmp(c->candidate[i].name, present_network(m)) == 0) == (same == 0))
+                usable[n++] = (int)i;
+    return n == 0 ? -1 : usable[m->recover.failed / TRIES % n];
+}
+
+/* Another network: address, limit, a record. */
+static void take_network(struct mig *m, int chosen, struct mig_todo *todo)
+{
+    struct netsel_choice *c = &m->recover.network;
+    const bool same = strcmp(c->candidate[chosen].name, present_network(m)) == 0;
+    if (chosen != c->chosen) { /* netsel's own reason is about another one */
+        c->bandwidth_bytes_per_s = 0;
+        (void)snprintf(c->bandwidth_reason, sizeof(c->bandwidth_reason), "as before");
+        (void)snprintf(c->reason, sizeof(c->reason),
+                       "%s %.200s: post-copy is recovered over %s",
+                       c->candidate[chosen].name, c->candidate[chosen].why,
+                       same ? "the network that it used" : "it");
+        c->chosen = chosen;
+    }
+    m->network = *c;
+    m->network_known = true;
+    (void)snprintf(m->spec.address, sizeof(m->spec.address), "%s",
+                   c->candidate[chosen].address);
+    if (same)
+        return;
+    struct record_network *r = &mig_record(todo, RECORD_NETWORK)->u.network;
+    network_tell(&m->spec, &m->policy, &m->network, r);
+    if (!m->spec.bandwidth_auto || c->bandwidth_bytes_per_s == 0)
+        return;
+    /* What the network allows, it allows in post-copy, too; but the policy's own rate stays. */
+    m->network_bytes_per_s = c->bandwidth_bytes_per_s;
+    struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
+    cmd.u.params.has =
+        (1U << QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH) & m->side[MIG_SRC].params_found.has;
+    cmd.u.params.value[QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH] = m->network_bytes_per_s;
+    if (m->policy.postcopy_bandwidth_bytes_per_s != 0 || cmd.u.params.has == 0)
+        return;
+    m->side[MIG_SRC].params_changed |= cmd.u.params.has;
+    (void)mig_ask(m, todo, MIG_SRC, &cmd);
+}
+
+/* No way at all: an attempt, too, and recorded as one. */
+static void no_way(struct mig *m, int64_t until_ns, const char *why, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    r->attempt++;
+    wait_a_while(m);
+    if (r->next_ns < until_ns)
+        r->next_ns = until_ns;
+    decide(todo, POLICY_RECOVER,
+           "attempt %u, %llu ms after the interruption: %.160s; again "
+           "in %llu ms",
+           r->attempt, (unsigned long long)since_ms(m), why,
+           (unsigned long long)(r->next_ns - m->now_ns) / 1000000U);
+}
+
+static void find_way(struct mig *m, struct mig_todo *todo)
+{
+    const struct mig_recover *r = &m->recover;
+    if (m->spec.networks.n == 0) {
+        to_stage(m, LISTEN);
+        return;
+    }
+    if (r->network_ns == 0 || mig_is_past(m, r->network_ns, NETWORK_FRESH_MS)) {
+        if (mig_is_past(m, m->stage_ns, NETWORK_MS)) {
+            no_way(m, 0, "nothing was found out about the networks", todo);
+            return;
+        }
+        mig_probe(m, todo, false);
+        mig_wake_in(m, POLL_MS);
+        return;
+    }
+    const int chosen = pick_network(m);
+    if (chosen < 0) {
+        no_way(m, 0, r->network.reason, todo);
+        return;
+    }
+    take_network(m, chosen, todo);
+    to_stage(m, LISTEN);
+}
+
+/* ---- LISTEN ---- */
+
+static uint16_t port_at(const struct mig *m, unsigned i)
+{
+    const uint16_t first = m->spec.port_first != 0 ? m->spec.port_first : PORT_FIRST;
+    return (uint16_t)(first + i);
+}
+
+static unsigned count_ports(const struct mig *m)
+{
+    if (m->spec.port_first == 0)
+        return MIG_RECOVER_PORTS;
+    const unsigned n = (unsigned)(m->spec.port_last - m->spec.port_first) + 1;
+    return n < MIG_RECOVER_PORTS ? n : MIG_RECOVER_PORTS;
+}
+
+/* Not all moves to one host begin with the same port. */
+static unsigned first_index(const struct mig *m)
+{
+    uint32_t h = 2166136261U; /* FNV-1a */
+    for (const char *s = m->spec.destination; *s; s++)
+        h = (h ^ (unsigned char)*s) * 16777619U;
+    return m->spec.port_first == 0 ? h % MIG_RECOVER_PORTS : 0;
+}
+
+/* The next port to which no old connection can come any more: its index; -1: none yet. */
+static int pick_port(const struct mig *m, int64_t *free_ns)
+{
+    const unsigned n = count_ports(m);
+    const unsigned from = m->recover.port != 0
+                              ? (unsigned)(m->recover.port - port_at(m, 0)) + 1
+                              : first_index(m);
+    *free_ns = INT64_MAX;
+    for (unsigned i = 0; i < n; i++) {
+        const unsigned k = (from + i) % n;
+        const int64_t t = m->recover.port_ns[k];
+        if (t <= m->now_ns)
+            return (int)k;
+        if (t < *free_ns)
+            *free_ns = t;
+    }
+    return -1;
+}
+
+static void write_uri(struct mig *m)
+{
+    const bool v6 = strchr(m->spec.address, ':') != NULL;
+    (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "tcp:%s%s%s:%u", v6 ? "[" : "",
+                   m->spec.address, v6 ? "]" : "", m->recover.port);
+}
+
+static void begin_listen(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    const char *name = present_network(m);
+    int64_t free_ns;
+    const int port = pick_port(m, &free_ns);
+    if (port < 0) {
+        no_way(m, free_ns, "a connection may still come to each port of --port", todo);
+        return;
+    }
+    r->port = port_at(m, (unsigned)port);
+    write_uri(m);
+    r->attempt++;
+    decide(todo, POLICY_RECOVER,
+           "attempt %u, %llu ms after the interruption: over %s%s%.120s", r->attempt,
+           (unsigned long long)since_ms(m), name, *name ? ", " : "", m->migrate_uri + 4);
+    if (!mig_act(m, todo, MIG_DST, QAPI_MIGRATE_RECOVER))
+        wait_a_while(m);
+}
+
+static void begin_resume(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    r->refused = 0;
+    r->seen_connecting = r->yanked = false;
+    if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_RESUME)) {
+        wait_a_while(m);
+        return;
+    }
+    r->port_ns[r->port - port_at(m, 0)] = m->now_ns + qf_ms_to_ns(SYN_MS);
+    to_stage(m, RESUME);
+}
+
+static void listen_there(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    mig_wake_in(m, POLL_MS);
+    if (mig_late(ev, MIG_DST, QAPI_MIGRATE_RECOVER)) {
+        wait_a_while(m);
+    } else if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_RECOVER)) {
+        if (!ev->u.reply.refused) {
+            begin_resume(m, todo);
+            return;
+        }
+        mig_note(todo, "destination: migrate-recover: %s", ev->u.reply.error_desc);
+        m->recover.dst_unsure = true;
+        if (++m->recover.refused == REFUSALS) {
+            wait_a_while(m);
+            return;
+        }
+        begin_break(m, todo);
+        do_break(m, ev, todo);
+    } else if (!mig_is_asked(m, MIG_DST, QAPI_MIGRATE_RECOVER)) {
+        begin_listen(m, todo);
+    }
+}
+
+/* ---- RESUME ---- */
+
+/* It is known that no connection will come of it. */
+static void free_port(struct mig *m)
+{
+    if (m->recover.port != 0)
+        m->recover.port_ns[m->recover.port - port_at(m, 0)] = 0;
+}
+
+static void failed(struct mig *m, struct mig_todo *todo, const char *why)
+{
+    mig_note(todo, "attempt %u has failed: %.300s", m->recover.attempt, why);
+    m->recover.failed++;
+    wait_a_while(m);
+}
+
+static void break_loose(struct mig *m, struct mig_todo *todo)
+{
+    if (m->recover.yanked) {
+        failed(m, todo, "the source hangs in the handshake");
+        return;
+    }
+    mig_warn(todo,
+             "post-copy: the recovery does not get on for %u s: breaking its connection",
+             (unsigned)(SHAKE_MS / 1000));
+    m->recover.yanked = true;
+    m->stage_ns = m->now_ns;
+    (void)mig_act(m, todo, MIG_DST, QAPI_MIGRATE_PAUSE);
+    (void)mig_act(m, todo, MIG_SRC, QAPI_YANK);
+}
+
+static void resume(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const enum qapi_mig_status status = src->migrate.status;
+    mig_wake_in(m, POLL_MS);
+    if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_RESUME) && ev->u.reply.refused) {
+        free_port(m);
+        m->side[MIG_SRC].fresh = false;
+        failed(m, todo, ev->u.reply.error_desc);
+    } else if (mig_late(ev, MIG_SRC, QAPI_MIGRATE_RESUME)) {
+        failed(m, todo, "the source does not answer");
+    } else if (status == QAPI_MIG_POSTCOPY_RECOVER) {
+        free_port(m); /* it is connected */
+        r->seen_connecting = true;
+        if (mig_is_past(m, m->stage_ns, SHAKE_MS))
+            break_loose(m, todo);
+    } else if (status == QAPI_MIG_POSTCOPY_RECOVER_SETUP) {
+        r->seen_connecting =
+            true; /* until then resume is refused: nothing else can be done */
+        if (mig_is_past(m, m->stage_ns, SETUP_MS))
+            break_loose(m, todo);
+    } else if (r->seen_connecting) {
+        free_port(m);
+        failed(m, todo,
+               src->migrate.error_desc[0] ? src->migrate.error_desc
+                                          : "the source is paused again");
+    } else if (mig_is_past(m, m->stage_ns, CONNECT_MS)) {
+        failed(m, todo, "the source does not say that it is connected");
+    }
+}
+
+/* ---- it ends ---- */
+
+static void mended(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    const char *name = present_network(m);
+    free_port(m);
+    r->mended_ns = m->now_ns;
+    r->stalled = false;
+    r->dead = 0;
+    r->failed = 0;
+    /* The source goes on when the destination has said that it does (RESUME_ACK); the event of
+     * the latter may come later. */
+    if (mig_is_broken(m->side[MIG_DST].migrate.status))
+        m->side[MIG_DST].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+    decide(todo, POLICY_CONTINUE,
+           "post-copy goes on %llu ms after the interruption, at attempt %u%s%s",
+           (unsigned long long)since_ms(m), r->attempt, *name ? ", over " : "", name);
+    mig_go(m, MIG_POSTCOPY);
+}
+
+/* Where the facts say that this phase is over. */
+static bool leave(struct mig *m, struct mig_todo *todo)
+{
+    struct owner_view v;
+    const enum qapi_mig_status status = m->side[MIG_SRC].migrate.status;
+    const bool src_answers = m->side[MIG_SRC].link == MIG_LINK_UP;
+    mig_view(m, &v);
+    if (status == QAPI_MIG_POSTCOPY_PAUSED)
+        m->recover.src_paused = true;
+    switch (v.stage) {
+    case STAGE_LOADED:
+    case STAGE_MOVED:
+        mig_go(m, MIG_FINISH);
+        return true;
+    case STAGE_POSTCOPY:
+        if (status == QAPI_MIG_COMPLETED && src_answers)
+            mig_go(m, MIG_FINISH);
+        else if (m->side[MIG_DST].migrate.status == QAPI_MIG_COMPLETED) {
+            m->recover.stalled = false; /* that waits for the source to hear of it */
+            mig_go(m, MIG_POSTCOPY);
+        }
+        break;
+    case STAGE_BROKEN:
+        break;
+    case STAGE_IDLE:
+    case STAGE_COPYING:
+    case STAGE_AT_SWITCH:
+    case STAGE_SWITCHING:
+    case STAGE_UNWINDING:
+    case STAGE_STOPPED:
+    case STAGE_LOST:
+    case STAGE_CONFLICT:
+        mig_go(m, MIG_RECONCILE);
+        return true;
+    }
+    if (!m->going && status == QAPI_MIG_POSTCOPY_ACTIVE && m->recover.src_paused &&
+        are_both_connected(m))
+        mended(m, todo);
+    return m->going;
+}
+
+/* ---- all the time ---- */
+
+static void hear_destination(struct mig *m,
+                             const struct mig_event *ev,
+                             struct mig_todo *todo)
+{
+    if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
+        ev->u.qmp.kind == QAPI_EVENT_RESUME && m->dst_resume_ns == 0)
+        m->dst_resume_ns = m->now_ns;
+    if (!mig_heard(ev, MIG_DST, QAPI_CONT) || !ev->u.reply.refused)
+        return;
+    mig_warn(todo, "destination: cont: %s", ev->u.reply.error_desc);
+    m->handed_over = m->cont_again; /* POSTCOPY says it again, once */
+    m->recover.cont_refused = true;
+}
+
+static void keep_looking(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    const uint64_t every_ms =
+        m->stage == WAIT || m->stage == REACH ? IDLE_POLL_MS : POLL_MS;
+    if (ev->kind == MIG_EV_TIMER && m->side[MIG_SRC].link == MIG_LINK_UP &&
+        mig_is_past(m, m->sample_ns, every_ms) &&
+        !mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE)) {
+        m->sample_ns = m->now_ns;
+        mig_look(m, todo, MIG_SRC);
+    }
+    if (m->handed_over || m->recover.cont_refused)
+        return;
+    mig_look_stale(m, todo);
+    postcopy_hand_over(m, todo);
+}
+
+void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (ev->kind == MIG_EV_ENTER)
+        begin(m, todo);
+    if (postcopy_refuse_cancel(m, todo))
+        return;
+    if (ev->kind == MIG_EV_DOWN) {
+        m->recover.alive[MIG_DST] = false;
+        to_stage(m, REACH);
+    }
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        mig_reopen(m, todo, (enum mig_side_id)i);
+    hear_destination(m, ev, todo);
+    if (leave(m, todo))
+        return;
+    keep_looking(m, ev, todo);
+    if (m->stage == WAIT && m->now_ns >= m->recover.next_ns) {
+        m->recover.alive[MIG_DST] = false;
+        m->side[MIG_SRC].fresh = false;
+        to_stage(m, REACH);
+    }
+    if (m->stage == WAIT) {
+        mig_wake_at(m, m->recover.next_ns);
+        mig_wake_in(m, IDLE_POLL_MS);
+    }
+    /* Each of them may end in the next one, which need not wait for another event. */
+    if (m->stage == REACH)
+        reach(m, ev, todo);
+    if (!m->going && m->stage == BREAK)
+        do_break(m, ev, todo);
+    if (!m->going && m->stage == WAY)
+        find_way(m, todo);
+    if (!m->going && m->stage == LISTEN)
+        listen_there(m, ev, todo);
+    else if (!m->going && m->stage == RESUME)
+        resume(m, ev, todo);
+}

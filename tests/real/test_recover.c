@@ -1,0 +1,611 @@
+/* Post-copy that is interrupted, between two real QEMUs on two hosts (network namespaces) with two
+ * networks: the connection is reset, or packets are swallowed, or the cable is out; it is recovered
+ * over the same network or the other one, by the same qferry or by the next. The guest checks its
+ * memory afterwards. QEMU, TCG; needs root and iproute2.
+ *
+ *        source (ns)              destination (ns)
+ *          mig0  10.78.1.1 -------- 10.78.1.2     the network for migrations
+ *          mgt0  10.78.2.1 -------- 10.78.2.2     for management
+ *
+ * `test_recover bench N` measures instead: N cuts of a cable, and how long until bytes move. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/real/move.h"
+
+static const char two[] =
+    "{\"networks\": [\n"
+    "  {\"name\": \"migration\", \"cidr\": \"10.78.1.0/24\"},\n"
+    "  {\"name\": \"management\", \"cidr\": \"10.78.2.0/24\", \"role\": \"management\"}\n"
+    "]}\n";
+static const char one[] =
+    "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.78.1.0/24\"}]}\n";
+
+/* Post-copy for a quarter of a minute, until it is let loose. */
+#define SLOWLY                                                                     \
+    "-p", "post-copy", "--set", "postcopy.bandwidth=2MiB", "--bandwidth", "40MiB", \
+        "--destination-address", "10.78.1.2", "--destination-address", "10.78.2.2"
+#define NETWORKS "-n", f.file
+
+static struct fixture {
+    struct world w;
+    char src_ns[32];
+    char dst_ns[32];
+    const char *prefix[5];
+    char src_qemu[LAB_PATH_MAX];
+    char dst_qemu[LAB_PATH_MAX];
+    char file[LAB_PATH_MAX];
+} f;
+
+/* ---- the hosts ---- */
+
+static void sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void sh(const char *format, ...)
+{
+    char command[512];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(command, sizeof(command), format, ap);
+    va_end(ap);
+    ck_assert_msg(system(command) == 0, "failed: %s", command);
+}
+
+static void remove_namespaces(void)
+{
+    char command[160];
+
+    snprintf(command, sizeof(command),
+             "for n in %s %s; do [ ! -e /run/netns/$n ] || ip netns del $n; done", f.src_ns,
+             f.dst_ns);
+    (void)!system(command);
+}
+
+static void wait_for_link(const char *name)
+{
+    sh("n=0; until ip -n %s link show %s | grep -q 'state UP'; do sleep 0.05; n=$((n+1)); "
+       "[ $n -lt 200 ] || exit 1; done",
+       f.src_ns, name);
+}
+
+static void join(const char *name, unsigned net)
+{
+    sh("ip link add %s netns %s type veth peer name %s netns %s", name, f.src_ns, name,
+       f.dst_ns);
+    sh("ip -n %s addr add 10.78.%u.1/24 dev %s", f.src_ns, net, name);
+    sh("ip -n %s addr add 10.78.%u.2/24 dev %s", f.dst_ns, net, name);
+    sh("ip -n %s link set %s up", f.src_ns, name);
+    sh("ip -n %s link set %s up", f.dst_ns, name);
+    wait_for_link(name);
+}
+
+/* "exec ip netns exec NS qemu ...": the process is QEMU's. */
+static void write_starter(const char *name, const char *ns, char path[LAB_PATH_MAX])
+{
+    const char *qemu = getenv("QFERRY_QEMU");
+    FILE *file = fopen(lab_path(f.w.lab, name, path), "w");
+
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", ns,
+            qemu && *qemu ? qemu : "qemu-system-x86_64");
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(chmod(path, 0700), 0);
+}
+
+static void write_networks(const char *text)
+{
+    FILE *file = fopen(lab_path(f.w.lab, "networks.json", f.file), "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void setup(void)
+{
+    world_open(&f.w);
+    remove_namespaces();
+    sh("ip netns add %s", f.src_ns);
+    sh("ip netns add %s", f.dst_ns);
+    sh("ip -n %s link set lo up", f.src_ns);
+    sh("ip -n %s link set lo up", f.dst_ns);
+    join("mig0", 1);
+    join("mgt0", 2);
+    write_starter("src-qemu", f.src_ns, f.src_qemu);
+    write_starter("dst-qemu", f.dst_ns, f.dst_qemu);
+    f.prefix[0] = "ip";
+    f.prefix[1] = "netns";
+    f.prefix[2] = "exec";
+    f.prefix[3] = f.src_ns;
+    f.w.prefix = f.prefix;
+    write_networks(two);
+}
+
+static void teardown(void)
+{
+    world_close(&f.w);
+    remove_namespaces();
+}
+
+/* ---- how a connection ends ---- */
+
+/* Both ends are told. */
+static void reset(void)
+{
+    sh("ip netns exec %s ss -K dst 10.78.1.2 > /dev/null", f.src_ns);
+}
+
+/* Nobody is told: both send to an Ethernet address that nobody has. */
+static void swallow(unsigned net)
+{
+    const char *const interface = net == 1 ? "mig0" : "mgt0";
+    static const char neighbour[] =
+        "ip -n %s neigh replace 10.78.%u.%u lladdr 02:00:00:00:00:78 nud permanent dev %s";
+
+    sh(neighbour, f.src_ns, net, 2U, interface);
+    sh(neighbour, f.dst_ns, net, 1U, interface);
+}
+
+static void swallow_no_more(unsigned net)
+{
+    const char *const interface = net == 1 ? "mig0" : "mgt0";
+
+    sh("ip -n %s neigh del 10.78.%u.2 dev %s", f.src_ns, net, interface);
+    sh("ip -n %s neigh del 10.78.%u.1 dev %s", f.dst_ns, net, interface);
+}
+
+static void pull(const char *interface)
+{
+    sh("ip -n %s link set %s down", f.dst_ns, interface);
+}
+
+static void plug(const char *interface)
+{
+    sh("ip -n %s link set %s up", f.dst_ns, interface);
+    wait_for_link(interface);
+}
+
+/* Somebody else listens on the destination's host: a socket that was made there. */
+static int take_port(uint16_t port)
+{
+    char path[64];
+    const struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port)};
+    const int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+    snprintf(path, sizeof(path), "/run/netns/%s", f.dst_ns);
+    const int there = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert(here >= 0 && there >= 0);
+    ck_assert_int_eq(setns(there, CLONE_NEWNET), 0);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(setns(here, CLONE_NEWNET), 0);
+    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&sin, sizeof(sin)), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    (void)close(here);
+    (void)close(there);
+    return fd;
+}
+
+/* ---- moves ---- */
+
+static void pair(const char *append)
+{
+    f.w.src = world_vm(&f.w, &(struct lab_vm_opts){.qemu = f.src_qemu, .append = append});
+    ck_assert_int_eq(lab_guest_ready(f.w.src), 0);
+    f.w.src_settings = settings_of(f.w.src);
+    f.w.dst = world_vm(
+        &f.w, &(struct lab_vm_opts){.qemu = f.dst_qemu, .incoming = true, .paused = true});
+    f.w.dst_settings = settings_of(f.w.dst);
+}
+
+/* The guest runs on the destination, and most of its memory is on the source. */
+static struct move *begin(const char *const *extra)
+{
+    pair("ws=24 flat");
+    struct move *m = move_begin(&f.w, extra);
+    move_wait_phase(m, "postcopy");
+    ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
+    lab_events_mark(f.w.src);
+    lab_events_mark(f.w.dst);
+    return m;
+}
+
+static void wait_for(struct lab_vm *vm, const char *status)
+{
+    ck_assert_int_eq(lab_wait_event(vm, "MIGRATION", "status", status, 0), 0);
+}
+
+/* It goes on; now it may be quick. */
+static void expect_recovered(struct move *m, const char *network)
+{
+    wait_for(f.w.src, "postcopy-active");
+    ck_assert_int_eq(
+        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
+        0);
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    ck_assert_str_eq(move_result(m, "mode"), "postcopy");
+    if (network)
+        ck_assert_str_eq(move_result(m, "network"), network);
+    ck_assert(move_has(m, "decision", "action", "recover"));
+    ck_assert(move_has(m, "decision", "action", "continue"));
+    expect_guest_on(&f.w, f.w.dst);
+}
+
+/* Everything that can be tried again fails until this is undone. */
+static void interrupt(void)
+{
+    swallow(2);
+    swallow(1);
+    wait_for(f.w.src, "postcopy-paused");
+    wait_for(f.w.dst, "postcopy-paused");
+}
+
+static void kill_qferry(struct move *m)
+{
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
+    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
+}
+
+static struct move *take_up(const char *command, const char *const *extra)
+{
+    return move_begin_at(&f.w, command, lab_vm_qmp_path(f.w.src), lab_vm_qmp_path(f.w.dst),
+                         extra);
+}
+
+/* ---- the connection ---- */
+
+START_TEST(a_reset_is_recovered_over_the_same_network)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    reset();
+    wait_for(f.w.src, "postcopy-paused");
+    expect_recovered(m, "migration");
+    ck_assert_uint_eq(move_count(m, "decision", "action", "recover"), 1);
+}
+END_TEST
+
+START_TEST(again_and_again)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    for (unsigned i = 0; i < 4; i++) {
+        reset();
+        wait_for(f.w.src, "postcopy-paused");
+        wait_for(f.w.src, "postcopy-active");
+        lab_events_mark(f.w.src);
+    }
+    reset();
+    expect_recovered(m, "migration");
+}
+END_TEST
+
+START_TEST(without_networks_it_is_the_same_address)
+{
+    struct move *m = begin(ARGS(SLOWLY, "--port", "50000-50009"));
+
+    reset();
+    expect_recovered(m, "");
+    ck_assert(move_has(m, "decision", "because", "10.78.1.2:5000"));
+}
+END_TEST
+
+START_TEST(a_black_hole_is_noticed_and_gone_around)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    swallow(1);
+    expect_recovered(m, "management");
+    ck_assert(move_has(m, "warning", "message", "the network is dead"));
+}
+END_TEST
+
+START_TEST(a_cable_that_is_out_is_gone_around)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    pull("mig0");
+    expect_recovered(m, "management");
+}
+END_TEST
+
+START_TEST(only_one_side_has_noticed)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+    struct lab_vm *vm = _i == 0 ? f.w.src : f.w.dst;
+
+    swallow(1);
+    json_decref(lab_qmp_oob(vm, "migrate-pause", NULL));
+    expect_recovered(m, "management");
+}
+END_TEST
+
+START_TEST(it_is_tried_until_the_network_is_back)
+{
+    write_networks(one);
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    pull("mig0");
+    wait_for(f.w.src, "postcopy-paused");
+    move_wait_line(m, "attempt 3,");
+    plug("mig0");
+    expect_recovered(m, "migration");
+}
+END_TEST
+
+START_TEST(a_port_that_is_taken_is_passed_over)
+{
+    const int taken = take_port(50010);
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS, "--port", "50010-50013"));
+
+    reset();
+    expect_recovered(m, "migration");
+    ck_assert(move_has(m, "decision", "because", ":50010"));
+    ck_assert(move_has(m, "decision", "because", ":50011"));
+    (void)close(taken);
+}
+END_TEST
+
+/* A destination that stands still is no cut: nothing is done about it. */
+START_TEST(a_destination_that_stands_still_is_waited_for)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGSTOP), 0);
+    lab_pump(f.w.lab, 5000); /* it is the time itself that is tested */
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGCONT), 0);
+    ck_assert_int_eq(
+        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
+        0);
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    ck_assert(!move_has(m, "decision", "action", "recover"));
+    expect_guest_on(&f.w, f.w.dst);
+}
+END_TEST
+
+/* ---- qferry ---- */
+
+START_TEST(a_qferry_that_was_killed_is_taken_over)
+{
+    static const char *const commands[] = {"migrate", "attach"};
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    interrupt();
+    kill_qferry(m);
+    swallow_no_more(1);
+    m = take_up(commands[_i], ARGS(SLOWLY, NETWORKS));
+    move_wait_line(m, "taking it up");
+    expect_recovered(m, "migration");
+}
+END_TEST
+
+START_TEST(a_post_copy_that_goes_on_is_attached_to)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    kill_qferry(m);
+    m = take_up("attach", ARGS(SLOWLY, NETWORKS));
+    move_wait_line(m, "taking it up");
+    reset();
+    expect_recovered(m, NULL);
+}
+END_TEST
+
+START_TEST(the_second_signal_ends_qferry_and_leaves_both_alone)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+
+    interrupt();
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGINT), 0);
+    move_wait_line(m, "not cancelled");
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGINT), 0);
+    move_end(m);
+    move_expect(m, 7, "lost", "destination");
+    move_expect_reason(m, "qferry attach");
+    ck_assert(lab_vm_alive(f.w.src) && lab_vm_alive(f.w.dst));
+    swallow_no_more(1);
+    m = take_up("attach", ARGS(SLOWLY, NETWORKS));
+    expect_recovered(m, "migration");
+}
+END_TEST
+
+START_TEST(attach_never_starts_a_move)
+{
+    pair("ws=4 flat");
+    struct move *m = take_up("attach", ARGS(SLOWLY, NETWORKS));
+
+    move_end(m);
+    move_expect(m, 3, "refused", "source");
+    move_expect_reason(m, "no move between these two is under way");
+    expect_settings(f.w.src, f.w.src_settings);
+    expect_settings(f.w.dst, f.w.dst_settings);
+    expect_guest_on(&f.w, f.w.src);
+}
+END_TEST
+
+/* ---- the one real loss ---- */
+
+START_TEST(a_guest_whose_qemu_dies_is_lost)
+{
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+    struct lab_vm *vm = _i == 0 ? f.w.src : f.w.dst;
+
+    interrupt();
+    ck_assert_int_eq(lab_vm_kill(vm, SIGKILL), 0);
+    move_end(m);
+    move_expect(m, 7, "lost", "none");
+    move_expect_reason(m, _i == 0 ? "the source died with a part of the guest's memory: "
+                                    "the guest is lost"
+                                  : "the destination died with a part of the guest's "
+                                    "memory: the guest is lost");
+}
+END_TEST
+
+static Suite *recover_suite(void)
+{
+    Suite *s = suite_create("recover");
+    TCase *t = tcase_create("connection");
+
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_test(t, a_reset_is_recovered_over_the_same_network);
+    tcase_add_test(t, again_and_again);
+    tcase_add_test(t, without_networks_it_is_the_same_address);
+    tcase_add_test(t, a_black_hole_is_noticed_and_gone_around);
+    tcase_add_test(t, a_cable_that_is_out_is_gone_around);
+    tcase_add_loop_test(t, only_one_side_has_noticed, 0, 2);
+    tcase_add_test(t, it_is_tried_until_the_network_is_back);
+    tcase_add_test(t, a_port_that_is_taken_is_passed_over);
+    tcase_add_test(t, a_destination_that_stands_still_is_waited_for);
+    suite_add_tcase(s, t);
+
+    t = tcase_create("qferry");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_loop_test(t, a_qferry_that_was_killed_is_taken_over, 0, 2);
+    tcase_add_test(t, a_post_copy_that_goes_on_is_attached_to);
+    tcase_add_test(t, the_second_signal_ends_qferry_and_leaves_both_alone);
+    tcase_add_test(t, attach_never_starts_a_move);
+    tcase_add_loop_test(t, a_guest_whose_qemu_dies_is_lost, 0, 2);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+/* ---- measured ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a;
+    const double y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* From the cut to the first new byte: the source's postcopy-active. */
+static double measure(bool silent)
+{
+    setup();
+    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+    const int64_t from_ns = lab_now_ns();
+
+    if (silent)
+        swallow(1);
+    else
+        pull("mig0");
+    wait_for(f.w.src, "postcopy-active");
+    const double ms =
+        (double)(lab_event_find(f.w.src, "MIGRATION", "status", "postcopy-active")->t_ns -
+                 from_ns) /
+        1e6;
+    expect_recovered(m, "management");
+    teardown();
+    return ms;
+}
+
+static int runs; /* `bench N` */
+
+START_TEST(measured)
+{
+    static const char *const what[] = {"cable out", "black hole"};
+    double ms[100];
+
+    for (int silent = 0; silent < 2; silent++) {
+        for (int i = 0; i < runs; i++)
+            ms[i] = measure(silent);
+        qsort(ms, (size_t)runs, sizeof(ms[0]), by_value);
+        printf("%s: %d runs, recovered after %.0f ms in the median (%.0f to %.0f)\n",
+               what[silent], runs, (ms[(runs - 1) / 2] + ms[runs / 2]) / 2, ms[0],
+               ms[runs - 1]);
+        fflush(stdout);
+    }
+}
+END_TEST
+
+static Suite *bench_suite(void)
+{
+    Suite *s = suite_create("bench");
+    TCase *t = tcase_create("bench");
+
+    tcase_set_timeout(t, 60.0 * runs);
+    tcase_add_test(t, measured);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+/* ---- main ---- */
+
+/* Why this cannot be tried here, or NULL. */
+static const char *why_not(void)
+{
+    char command[512];
+
+    if (geteuid() != 0)
+        return "network namespaces need root";
+    if (system("command -v ip >/dev/null && command -v ss >/dev/null") != 0)
+        return "no ip or ss program: install iproute2";
+    snprintf(
+        command, sizeof(command),
+        "ip netns add %s 2>/dev/null && ip link add qfr-try netns %s type veth peer name "
+        "qfr-try2 netns %s 2>/dev/null && ip netns del %s",
+        f.src_ns, f.src_ns, f.src_ns, f.src_ns);
+    return system(command) == 0 ? NULL : "this system makes no network namespace with veth";
+}
+
+/* Waits for our end in a session of its own, then clears up what is left. */
+static pid_t start_cleaner(int *end)
+{
+    int fds[2];
+    char byte;
+
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return -1;
+    const pid_t pid = fork();
+    if (pid != 0) {
+        (void)close(fds[0]);
+        *end = fds[1];
+        return pid;
+    }
+    (void)setsid();
+    (void)close(fds[1]);
+    while (read(fds[0], &byte, 1) < 0 && errno == EINTR)
+        ;
+    remove_namespaces();
+    _exit(0);
+}
+
+int main(int argc, char **argv)
+{
+    int end;
+
+    snprintf(f.src_ns, sizeof(f.src_ns), "qfr%d-src", (int)getpid());
+    snprintf(f.dst_ns, sizeof(f.dst_ns), "qfr%d-dst", (int)getpid());
+    const pid_t cleaner = start_cleaner(&end);
+    if (cleaner < 0)
+        return 1;
+    const char *missing = why_not();
+    int rc = REAL_SKIPPED;
+    if (missing)
+        printf("skipped: %s\n", missing);
+    else if (argc == 3 && strcmp(argv[1], "bench") == 0 && (runs = atoi(argv[2])) > 0 &&
+             runs <= 100)
+        rc = real_main(bench_suite());
+    else
+        rc = real_main(recover_suite());
+    (void)close(end);
+    (void)waitpid(cleaner, NULL, 0);
+    return rc;
+}
