@@ -134,6 +134,7 @@ void mig_hold(struct mig *m, const char *fmt, ...)
                    m->has_reason ? "; " : "");
     m->has_reason = false;
     m->wants_desc = false;
+    m->wants_dst_desc = false;
     mig_fail(m, OUTCOME_LOST, QF_E_HELD, "%s%s", was, text);
     mig_go(m, MIG_HELD);
 }
@@ -144,6 +145,7 @@ void mig_fail_desc(struct mig *m, const char *what)
         return;
     mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s", what);
     m->wants_desc = true;
+    m->wants_dst_desc = true;
 }
 
 void mig_wake_at(struct mig *m, int64_t t_ns)

@@ -224,6 +224,7 @@ struct mig {
     bool throttling;      /* the throttle was let loose */
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
+    bool postcopy_held;  /* it is to be asked for once the source has measured its link */
     bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */
     bool continued;      /* migrate-continue was sent */
     unsigned dst_conts;  /* so many cont were sent to the destination */
@@ -246,6 +247,7 @@ struct mig {
     uint64_t bandwidth_limit; /* max-bandwidth in force; POLICY_UNKNOWN: not known */
     uint32_t operator_fields; /* bits of the policy's fields that an operator has set */
     int64_t migrate_ns;       /* `migrate` was sent */
+    int64_t memory_ns;        /* the first sample with memory in it; 0 = none yet */
     int64_t src_stop_ns;      /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
     struct mig_recover recover;
@@ -277,7 +279,8 @@ struct mig {
     enum record_outcome outcome;
     enum qf_code code;
     char reason[RECORD_TEXT_MAX];
-    bool wants_desc; /* the reason waits for QEMU's own error text */
+    bool wants_desc;     /* the reason waits for QEMU's own error text */
+    bool wants_dst_desc; /* ... and for that of the destination, where it lives on (9.1) */
     bool ended;
 };
 

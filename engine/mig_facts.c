@@ -4,10 +4,29 @@
 
 #include "engine/mig_priv.h"
 
+#define DST_SAYS "; destination: "
+
 static void hint(struct mig_side *s)
 {
     s->fresh = false;
     s->hinted = true;
+}
+
+/* What QEMU itself says of the failure: the source's text is the reason, that of a destination that
+ * has failed is put behind it. In whichever order they come. */
+static void take_desc(struct mig *m, bool is_src, const struct qapi_migrate *q)
+{
+    char rest[RECORD_TEXT_MAX];
+    if (is_src && m->wants_desc) {
+        const char *dst = strstr(m->reason, DST_SAYS);
+        m->wants_desc = false;
+        (void)snprintf(rest, sizeof(rest), "%s", dst ? dst : "");
+        (void)snprintf(m->reason, sizeof(m->reason), "source: %s%s", q->error_desc, rest);
+    } else if (!is_src && m->wants_dst_desc && q->status == QAPI_MIG_FAILED) {
+        const size_t n = strlen(m->reason);
+        m->wants_dst_desc = false;
+        (void)snprintf(m->reason + n, sizeof(m->reason) - n, DST_SAYS "%s", q->error_desc);
+    }
 }
 
 /* A reply can be older than an event that was received before it: QEMU looks, another of its threads
@@ -35,10 +54,8 @@ static void hear_look(struct mig *m,
         s->last_ram = s->migrate;
         s->has_last_ram = true;
     }
-    if (s == &m->side[MIG_SRC] && m->wants_desc && s->migrate.error_desc[0] != '\0') {
-        m->wants_desc = false;
-        (void)snprintf(m->reason, sizeof(m->reason), "source: %s", s->migrate.error_desc);
-    }
+    if (s->migrate.error_desc[0] != '\0')
+        take_desc(m, s == &m->side[MIG_SRC], &s->migrate);
 }
 
 /* A look is complete when both of its own questions were answered; other queries that cross it

@@ -152,7 +152,7 @@ static int check_postcopy(const struct mig *m, struct qf_err *err)
     const char *why = phase_refusal(m);
     if (why)
         return refuse(err, why);
-    if (m->postcopy_asked)
+    if (m->postcopy_asked || m->postcopy_held)
         return refuse(err, "post-copy was asked for already");
     if (m->guest_paused)
         return refuse(err,
@@ -175,7 +175,7 @@ static int check_pause(const struct mig *m, struct qf_err *err)
     const char *why = phase_refusal(m);
     if (why)
         return refuse(err, why);
-    if (m->postcopy_asked)
+    if (m->postcopy_asked || m->postcopy_held)
         return refuse(err, "post-copy was asked for: the guest moves at once");
     if (m->guest_paused)
         return refuse(err, "the guest is stopped already");
@@ -528,7 +528,7 @@ void mig_operate(struct mig *m, const struct mig_operator *op, struct mig_todo *
         break;
     case MIG_OPERATOR_POSTCOPY:
         decide(todo, POLICY_POSTCOPY, 0, "switch to post-copy now");
-        m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
+        (void)mig_start_postcopy(m, todo);
         break;
     case MIG_OPERATOR_PAUSE:
         stop_guest(m, todo);

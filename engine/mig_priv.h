@@ -162,7 +162,13 @@ void mig_fail(struct mig *m,
  * is 7 whatever the reason was until now. */
 void mig_hold(struct mig *m, const char *fmt, ...) QF_PRINTF(2, 3);
 
-/* The reason is QEMU's error-desc, to be read at the next look; until then this text. */
+/* Send migrate-start-postcopy; not before the source has measured its link, though: phase_precopy.c
+ * says why. False: it may not be sent. */
+bool mig_start_postcopy(struct mig *m, struct mig_todo *todo);
+
+/* The reason is QEMU's error-desc, to be read at the next look; until then this text. The
+ * destination's own is added where it can be had: with exit-on-error off it stays to be asked (9.1),
+ * and often it alone knows what was wrong. */
 void mig_fail_desc(struct mig *m, const char *what);
 
 /* ev is the reply to (or the lateness of) command c on side? */

@@ -96,7 +96,13 @@ static void check_destination_state(struct mig *m, struct mig_todo *todo, struct
     else if (status == QAPI_MIG_NONE && dst->migrate.listen_port[0] == '\0') {
         (void)snprintf(c->message, sizeof(c->message), "the destination waits (inmigrate)");
         return;
-    } else if (status == QAPI_MIG_NONE || status == QAPI_MIG_SETUP)
+    } else if (status == QAPI_MIG_SETUP && dst->migrate.listen_port[0] == '\0')
+        /* On a UNIX socket, or nowhere: an attempt that fails uses a QEMU up (10.0 and 11.1; 7.2 may
+         * be told again). */
+        (void)snprintf(c->message, sizeof(c->message),
+                       "the destination was told to listen before (setup, but on no TCP "
+                       "port); start it anew with -incoming defer");
+    else if (status == QAPI_MIG_NONE || status == QAPI_MIG_SETUP)
         (void)snprintf(c->message, sizeof(c->message),
                        "the destination listens already (%s:%s); start it anew with "
                        "-incoming defer",

@@ -478,6 +478,19 @@ void expect_settings(struct lab_vm *vm, const json_t *settings)
     ck_assert_msg(same, "the settings of %s were not put back", lab_vm_name(vm));
 }
 
+void expect_used_up(struct lab_vm *vm)
+{
+    char state[LAB_STATE_MAX];
+
+    if (!lab_vm_is(vm, 9, 1)) {
+        expect_exit(vm, 1);
+        return;
+    }
+    ck_assert_int_eq(lab_wait_mig_status(vm, "failed", 0), 0);
+    ck_assert_int_eq(lab_run_state(vm, state), 0);
+    ck_assert_str_eq(state, "inmigrate");
+}
+
 void expect_exit(struct lab_vm *vm, int status)
 {
     int got;

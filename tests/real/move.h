@@ -158,6 +158,10 @@ void expect_nobody_runs(struct world *w);
 json_t *settings_of(struct lab_vm *vm);
 void expect_settings(struct lab_vm *vm, const json_t *settings);
 
+/* A destination whose incoming migration broke off: its process ends with status 1, or, from 9.1 on
+ * where it can be told to stay, it says `failed` and is good for nothing but `quit`. */
+void expect_used_up(struct lab_vm *vm);
+
 /* The process has ended, with this status. */
 void expect_exit(struct lab_vm *vm, int status);
 

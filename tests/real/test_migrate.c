@@ -1,5 +1,5 @@
 /* A guest moves: the moves that complete, those that a policy gives up, and what a guest or
- * another client may do meanwhile. QEMU 7.2, TCG. */
+ * another client may do meanwhile. TCG. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +115,8 @@ START_TEST(a_guest_can_be_moved_on)
     expect_moved(move_run(&f.w, ARGS(SLOWLY)), "precopy");
     expect_exit((lab_vm_kill(f.w.src, SIGTERM), f.w.src), 0);
     f.w.src = f.w.dst;
+    json_decref(f.w.src_settings);
+    f.w.src_settings = json_incref(f.w.dst_settings);
     world_new_destination(&f.w);
     expect_moved(move_run(&f.w, ARGS(SLOWLY)), "precopy");
 }
@@ -388,8 +390,7 @@ START_TEST(a_move_that_another_client_cancels_is_given_up)
     move_expect(m, 4, "failed", "source");
     /* The cancel shuts the socket first, and the thread that writes to it may be sooner to call
      * that a failure (7.2). */
-    if (strcmp(move_result(m, "reason"),
-               "source: Unable to write to socket: Broken pipe") != 0)
+    if (!strstr(move_result(m, "reason"), "source: Unable to write to socket: Broken pipe"))
         move_expect_reason(m, "another client");
     expect_stayed();
 }
@@ -485,7 +486,14 @@ START_TEST(a_taken_port_ends_it_before_it_began)
     expect_stayed();
     expect_settings(f.w.dst, f.w.dst_settings);
 
-    /* Nothing was spoilt. */
+    /* Nothing was spoilt; only that a QEMU from 10.0 on cannot be told twice to listen. */
+    if (lab_vm_is(f.w.dst, 10, 0)) {
+        struct move *again = move_run(&f.w, ARGS(SLOWLY));
+
+        move_expect(again, 3, "refused", "source");
+        move_expect_reason(again, "was told to listen before");
+        world_new_destination(&f.w);
+    }
     expect_moved(move_run(&f.w, ARGS(SLOWLY)), "precopy");
 }
 END_TEST

@@ -104,13 +104,13 @@ static const struct difference {
     const char *check;
     struct lab_vm_opts src;
     struct lab_vm_opts dst;
-    enum { NOT_TRIED, MOVES, FAILS } unsafe;
+    enum { NOT_TRIED, MOVES, MOVES_BEFORE_11, FAILS } unsafe;
 } differences[] = {
     {"machine-type", {0}, {.machine = "pc-q35-7.2"}, NOT_TRIED},
     {"machine-type", {0}, {.machine = "pc-i440fx-7.1"}, FAILS},
     {"memory-size", {0}, {.mem_mib = 128}, FAILS},
     {"cpus", {.smp = 2}, {.smp = 1}, FAILS},
-    {"cpus", {0}, {.smp = 2}, MOVES},
+    {"cpus", {0}, {.smp = 2}, MOVES_BEFORE_11},
     {"cpu-type", {0}, {.cpu = "Nehalem"}, MOVES},
     {"pci-devices", {0}, {.extra = net_card}, MOVES},
     {"pci-devices", {.extra = net_card}, {0}, FAILS},
@@ -153,7 +153,13 @@ START_TEST(machines_that_differ_are_refused)
     /* The same at one's own risk: QEMU may still say no, but nothing is lost. */
     m = move_run(&f.w, ARGS("--unsafe", d->check, SLOWLY));
     ck_assert_str_eq(move_verdict(m, d->check), "warning");
-    if (d->unsafe == MOVES) {
+    if (d->unsafe == MOVES_BEFORE_11 && lab_vm_is(f.w.src, 11, 0) &&
+        lab_vm_is(f.w.dst, 11, 0)) {
+        /* The destination knows what was wrong, the source only that something was. */
+        move_expect(m, 4, "failed", "source");
+        move_expect_reason(m, "; destination: ");
+        expect_guest_on(&f.w, f.w.src);
+    } else if (d->unsafe == MOVES || d->unsafe == MOVES_BEFORE_11) {
         move_expect(m, 0, "completed", "destination");
         expect_guest_on(&f.w, f.w.dst);
     } else {
@@ -210,6 +216,8 @@ START_TEST(a_device_that_cannot_be_migrated_is_named)
     const struct blocked *b = &blocked[_i];
 
     world_pair_of(&f.w, &(struct lab_vm_opts){.append = "ws=16", .extra = b->card});
+    if (b->card == nvme_card && lab_vm_is(f.w.src, 11, 0))
+        return; /* it can; this one, with no drive, kills 11.1: tests/facts */
     struct move *m = move_run(&f.w, NO_ARGS);
     move_expect(m, 3, "refused", "source");
     move_expect_reason(m, "blocked-reasons");
