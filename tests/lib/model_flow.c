@@ -277,8 +277,9 @@ static void go_on(struct model *m)
         return;
     }
     if (!f->postcopy) {
+        const uint64_t wire = qf_mul_div(f->unsent, compresses_to(m), 100);
         const uint64_t ns =
-            qf_mul_div(f->unsent, (uint64_t)MODEL_S, m->setup.link_bytes_per_s);
+            qf_mul_div(wire, (uint64_t)MODEL_S, m->setup.link_bytes_per_s);
         model_plan(m, PLAN_SENT, (int64_t)ns + device_ns / 2, 0);
         return;
     }
