@@ -278,8 +278,7 @@ static void go_on(struct model *m)
     }
     if (!f->postcopy) {
         const uint64_t wire = qf_mul_div(f->unsent, compresses_to(m), 100);
-        const uint64_t ns =
-            qf_mul_div(wire, (uint64_t)MODEL_S, m->setup.link_bytes_per_s);
+        const uint64_t ns = qf_mul_div(wire, (uint64_t)MODEL_S, m->setup.link_bytes_per_s);
         model_plan(m, PLAN_SENT, (int64_t)ns + device_ns / 2, 0);
         return;
     }
@@ -504,6 +503,8 @@ static void peer_lost(struct model *m)
     struct one *s = src(m);
     if (!s->alive || s->status == QAPI_MIG_PRE_SWITCHOVER) /* is not told */
         return;
+    if (m->setup.peer_death_hangs && s->status == QAPI_MIG_ACTIVE)
+        return;
     if (s->status == QAPI_MIG_CANCELLING || s->status == QAPI_MIG_FAILING)
         return;
     if (!is_postcopy(s->status)) {
@@ -708,9 +709,10 @@ const char *flow_cancel(struct model *m, bool engine)
     model_status(m, MODEL_SRC, QAPI_MIG_CANCELLING);
     close_stream(m);
     const bool hangs =
-        f->net_silent &&
-        (was == QAPI_MIG_SETUP ? s->cfg.flavour != MODEL_10_0 /* until connect() ends */
-                               : model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD));
+        (m->setup.cancel_hangs && model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD)) ||
+        (f->net_silent &&
+         (was == QAPI_MIG_SETUP ? s->cfg.flavour != MODEL_10_0 /* until connect() ends */
+                                : model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD)));
     if (!hangs)
         model_plan(m, PLAN_CANCELLED, CANCEL_MS * MODEL_MS, 0);
     return NULL;
@@ -746,7 +748,8 @@ const char *flow_yank(struct model *m, enum model_side side)
         if (!m->flow.net_silent)
             model_plan(m, PLAN_PEER_LOST, NOTICE_MS * MODEL_MS, 0);
     } else if (s->status == QAPI_MIG_CANCELLING) {
-        model_plan(m, PLAN_CANCELLED, MODEL_MS, 0);
+        if (!m->setup.cancel_hangs)
+            model_plan(m, PLAN_CANCELLED, MODEL_MS, 0);
     } else if (s->status == QAPI_MIG_PRE_SWITCHOVER) {
         m->flow.net_reset = true;
         close_stream(m);

@@ -128,6 +128,21 @@ static long long number(const struct move *m, const char *key)
     return json_integer_value(json_object_get(m->result, key));
 }
 
+/* QEMU 7.2 can wait for ever for a channel that has ended, seen once in some ten runs. Then
+ * nothing can be set any more, and that is said. */
+static bool expect_put_back_unless_stuck(const struct move *m)
+{
+    char status[LAB_STATE_MAX];
+
+    ck_assert_int_eq(lab_mig_status(f.w.src, status), 0);
+    if (strcmp(status, "cancelling") == 0) {
+        ck_assert(move_has(m, "warning", "message", "cannot be moved again"));
+        return false;
+    }
+    expect_settings(f.w.src, f.w.src_settings);
+    return true;
+}
+
 /* ---- moves ---- */
 
 static const struct {
@@ -223,7 +238,7 @@ START_TEST(a_guest_that_never_converges_stays)
                                          "--set", "throttle.allowed=false"));
     move_expect(m, 4, "aborted", "source");
     expect_guest_on(&f.w, f.w.src);
-    expect_settings(f.w.src, f.w.src_settings);
+    (void)expect_put_back_unless_stuck(m);
     ck_assert_int_ge(number(m, "passes"), 2);
 }
 END_TEST
@@ -280,7 +295,7 @@ START_TEST(zero_copy_moves)
 }
 END_TEST
 
-/* A QEMU that may lock 64 KiB, whoever starts it: refused; raised, where we may do that, moved. */
+/* A QEMU that may lock 1 MiB, whoever starts it: refused; raised, where we may do that, moved. */
 START_TEST(zero_copy_needs_memory_that_may_be_locked)
 {
     char script[LAB_PATH_MAX];
@@ -289,16 +304,17 @@ START_TEST(zero_copy_needs_memory_that_may_be_locked)
     FILE *file = fopen(lab_path(f.w.lab, "limited-qemu", script), "w");
 
     ck_assert_ptr_nonnull(file);
-    fprintf(file,
-            "#!/bin/sh\nexec prlimit --memlock=65536: setpriv --bounding-set=-ipc_lock %s "
-            "\"$@\"\n",
-            qemu && *qemu ? qemu : "qemu-system-x86_64");
+    fprintf(
+        file,
+        "#!/bin/sh\nexec prlimit --memlock=1048576: setpriv --bounding-set=-ipc_lock %s "
+        "\"$@\"\n",
+        qemu && *qemu ? qemu : "qemu-system-x86_64");
     ck_assert_int_eq(fclose(file), 0);
     ck_assert_int_eq(chmod(script, 0700), 0);
     world_pair_of(&f.w, &(struct lab_vm_opts){.qemu = script, .append = "ws=16 rate=500"});
     struct move *m = move_run(&f.w, ARGS(SLOWLY, "--zero-copy"));
     move_expect(m, 3, "refused", "source");
-    move_expect_reason(m, "zero-copy: the source's QEMU may lock 64.0 KiB of memory");
+    move_expect_reason(m, "zero-copy: the source's QEMU may lock 1.0 MiB of memory");
     expect_guest_on(&f.w, f.w.src);
     expect_both_put_back();
 
@@ -315,11 +331,11 @@ END_TEST
 
 /* ---- trouble ---- */
 
-static void expect_cancelled(struct move *m)
+static bool expect_cancelled(const struct move *m)
 {
     move_expect(m, 5, "cancelled", "source");
     expect_guest_on(&f.w, f.w.src);
-    expect_settings(f.w.src, f.w.src_settings);
+    return expect_put_back_unless_stuck(m);
 }
 
 START_TEST(a_cancel_gives_the_guest_back)
@@ -329,7 +345,8 @@ START_TEST(a_cancel_gives_the_guest_back)
     move_wait_memory(m);
     ck_assert_int_eq(lab_proc_signal(m->proc, SIGINT), 0);
     move_end(m);
-    expect_cancelled(m);
+    if (!expect_cancelled(m))
+        return;
 
     world_new_destination(&f.w);
     move_expect(move_run(&f.w, ARGS("--channels", "2", "-p", "stop-and-copy")), 0,
@@ -348,7 +365,7 @@ START_TEST(a_cancel_needs_no_destination)
     move_end(m);
     ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);
     ck_assert_int_eq(lab_vm_wait_exit(f.w.dst, 0, NULL), 0);
-    expect_cancelled(m);
+    (void)expect_cancelled(m);
 }
 END_TEST
 
@@ -362,7 +379,7 @@ START_TEST(a_dead_destination_costs_nothing)
     ck_assert_int_eq(m->exit, 4);
     ck_assert_str_eq(move_result(m, "running_on"), "source");
     expect_guest_on(&f.w, f.w.src);
-    expect_settings(f.w.src, f.w.src_settings);
+    (void)expect_put_back_unless_stuck(m);
 }
 END_TEST
 
@@ -433,7 +450,7 @@ START_TEST(a_cancel_works_in_a_silent_network)
     }
     ck_assert_int_eq(lab_proc_signal(m->proc, SIGINT), 0);
     move_end(m);
-    expect_cancelled(m);
+    (void)expect_cancelled(m);
 }
 END_TEST
 
