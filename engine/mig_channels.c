@@ -14,6 +14,9 @@ static uint64_t limit_of(const struct mig *m)
     return m->spec.bandwidth_auto ? m->network.bandwidth_bytes_per_s : 0;
 }
 
+/* Unasked only where QEMU is not known to hang with them when the destination dies or the move is
+ * cancelled: 7.2 does now and then (phase_rollback.c), 10.0 and 11.1 did not. mapped-ram came with
+ * 9.0. */
 static unsigned by_default(const struct mig *m, char *why, size_t size)
 {
     struct channels_facts f = {.limit_bytes_per_s = limit_of(m)};
@@ -21,7 +24,15 @@ static unsigned by_default(const struct mig *m, char *why, size_t size)
         f.link_bytes_per_s = m->network.candidate[m->network.chosen].link_bytes_per_s;
     if (mig_is_source_here(m))
         f.cores = m->spec.cores;
-    return channels_choose(&f, why, size);
+    const unsigned n = channels_choose(&f, why, size);
+    if (n == 0 || (m->side[MIG_SRC].caps_found.offered & QAPI_CAP_BIT(MAPPED_RAM)))
+        return n;
+    (void)snprintf(
+        why, size,
+        "the source's QEMU is old, and might not end a cancelled move with channels; "
+        "--channels %u asks for them",
+        n);
+    return 0;
 }
 
 void mig_choose_channels(struct mig *m, char *why, size_t size)

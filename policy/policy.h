@@ -127,7 +127,7 @@ struct policy {
     uint64_t progress_timeout_ms; /* without one byte moved */
     enum policy_on_timeout on_timeout;
     uint64_t bandwidth_bytes_per_s; /* 0 = leave what QEMU is set to */
-    uint32_t channels;              /* multifd channels; 0 = one stream */
+    uint32_t channels;              /* multifd channels; 0 = not said */
     enum policy_encrypt encrypt;
     /* A goal, with pacing forecast: 0 = none. slowdown_max_percent bounds the throttle too. */
     uint64_t finish_within_ms;

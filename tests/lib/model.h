@@ -139,6 +139,9 @@ struct model_setup {
     int64_t clean_ns;   /* QEMU before 11: from `failed` to the end of clean-up; 0: 30 ms */
     bool dst_hangs;     /* the destination's main loop, while post-copy is interrupted */
     int64_t silence_ns; /* TCP gives up on a silent network; 0: 924 s, as Linux does */
+    bool
+        cancel_hangs; /* 7.2 with channels: `cancelling` for ever, also when it is yanked */
+    bool peer_death_hangs; /* 7.2 with channels: `active` for ever */
     bool late_downtime; /* 7.2: total-time and downtime are not told right after the end */
     struct model_fault fault[MODEL_FAULTS_MAX];
     unsigned n_faults;

@@ -290,8 +290,8 @@ static void go_on(struct model *m)
         return;
     }
     if (!f->postcopy) {
-        const uint64_t ns =
-            qf_mul_div(f->unsent, (uint64_t)MODEL_S, m->setup.link_bytes_per_s);
+        const uint64_t wire = qf_mul_div(f->unsent, compresses_to(m), 100);
+        const uint64_t ns = qf_mul_div(wire, (uint64_t)MODEL_S, m->setup.link_bytes_per_s);
         model_plan(m, PLAN_SENT, (int64_t)ns + device_ns / 2, 0);
         return;
     }
@@ -515,6 +515,8 @@ static void peer_lost(struct model *m)
 {
     struct one *s = src(m);
     if (!s->alive || s->status == QAPI_MIG_PRE_SWITCHOVER) /* is not told */
+        return;
+    if (m->setup.peer_death_hangs && s->status == QAPI_MIG_ACTIVE)
         return;
     if (s->status == QAPI_MIG_CANCELLING || s->status == QAPI_MIG_FAILING)
         return;
@@ -855,7 +857,9 @@ const char *flow_cancel(struct model *m, bool engine)
     close_stream(m);
     /* Until connect() ends: 7.2, measured, nor does yank reach it. With channels for good: yank does. */
     f->connecting = was == QAPI_MIG_SETUP && f->net_silent && s->cfg.flavour != MODEL_10_0;
-    if (f->connecting || !f->net_silent || !model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD))
+    const bool hangs = model_is_cap(m, MODEL_SRC, QAPI_CAP_MULTIFD) &&
+                       (m->setup.cancel_hangs || (f->net_silent && was != QAPI_MIG_SETUP));
+    if (!hangs)
         model_plan(m, PLAN_CANCELLED, (f->connecting ? CONNECT_MS : CANCEL_MS) * MODEL_MS,
                    0);
     return NULL;
@@ -893,7 +897,8 @@ const char *flow_yank(struct model *m, enum model_side side)
     } else if (s->status == QAPI_MIG_CANCELLING && m->flow.connecting) {
         return NULL;
     } else if (s->status == QAPI_MIG_CANCELLING) {
-        model_plan(m, PLAN_CANCELLED, MODEL_MS, 0);
+        if (!m->setup.cancel_hangs)
+            model_plan(m, PLAN_CANCELLED, MODEL_MS, 0);
     } else if (s->status == QAPI_MIG_PRE_SWITCHOVER) {
         m->flow.net_reset = true;
         close_stream(m);

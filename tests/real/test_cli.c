@@ -240,7 +240,11 @@ static const struct wrong wrong_options[] = {
     {{"--control", "tcp:127.0.0.1:4444"}, "only a UNIX socket"},
     {{"--control", "/nonexistent/dir/control"}, "--control: /nonexistent/dir/control"},
     {{"--control", "/dev/null"}, "is no socket"},
-    {{"--channels", "4"}, "--channels"}, /* of a part that is not built: unknown, too */
+    {{"--channels", "256"}, "--channels: '256'"},
+    {{"--channels", "many"}, "--channels: 'many'"},
+    {{"--compression", "lzma"}, "--compression: 'lzma'"},
+    {{"--channels", "0", "--compression", "zlib"}, "--channels 0 and --compression"},
+    {{"--zero-copy", "--compression", "zlib"}, "--compression and --zero-copy"},
 };
 enum { N_WRONG_OPTIONS = sizeof(wrong_options) / sizeof(wrong_options[0]) };
 

@@ -630,6 +630,10 @@ static const char *settings_put_back(struct sim *s)
     const struct model_truth *was = model_truth(fresh);
     const struct model_truth *is = model_truth(s->model);
     const char *text = "";
+    if (s->setup.model.cancel_hangs) { /* nothing can be set while it lasts */
+        model_free(fresh);
+        return "";
+    }
     if (was->caps_on[MODEL_SRC] != is->caps_on[MODEL_SRC])
         text = "capabilities of the source were not put back";
     for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)

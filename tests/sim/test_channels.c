@@ -226,15 +226,21 @@ static void fast_network(void)
     (void)strcpy(f.u.spec.source, "/run/src.qmp");
 }
 
+static void fast_network_on_11_1(void)
+{
+    are(MODEL_11_1, MODEL_7_2);
+    fast_network();
+}
+
 static void fast_network_and_postcopy(void)
 {
-    fast_network();
+    fast_network_on_11_1();
     f.u.policy = "post-copy";
 }
 
 static void fast_network_from_elsewhere(void)
 {
-    fast_network();
+    fast_network_on_11_1();
     (void)strcpy(f.u.spec.source, "tcp:src.example:4444");
 }
 
@@ -253,6 +259,28 @@ static void silent_and_cancelled(void)
                                       .what = SIM_CANCEL,
                                       .phase = MIG_PRECOPY,
                                       .t_ns = MODEL_S / 2};
+}
+
+static void cancel_hangs(void)
+{
+    option(4);
+    f.u.model.cancel_hangs = true;
+    f.u.n_doings = 1;
+    f.u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                      .what = SIM_CANCEL,
+                                      .phase = MIG_PRECOPY,
+                                      .t_ns = MODEL_S / 2};
+}
+
+static void destination_dies_and_it_hangs(void)
+{
+    cancel_hangs();
+    f.u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                      .what = SIM_FAULT,
+                                      .phase = MIG_PRECOPY,
+                                      .t_ns = MODEL_S / 2,
+                                      .fault = {.what = MODEL_DIE, .side = MODEL_DST}};
+    f.u.model.peer_death_hangs = true;
 }
 
 static void source_refuses_parameters(void)
@@ -294,10 +322,13 @@ static const struct {
     {"zstd, not built in", not_built_in, 3, 2},
     {"zero-copy", zero_copy, 0, 2},
     {"zero-copy, not offered", zero_copy_not_offered, 3, 2},
-    {"a fast network", fast_network, 0, 4},
+    {"a fast network, 11.1", fast_network_on_11_1, 0, 4},
+    {"a fast network, 7.2", fast_network, 0, 0},
     {"a fast network, post-copy allowed", fast_network_and_postcopy, 0, 0},
     {"a fast network, source elsewhere", fast_network_from_elsewhere, 0, 0},
     {"silent network, cancelled", silent_and_cancelled, 5, 4},
+    {"a cancel that hangs", cancel_hangs, 5, 4},
+    {"a dead destination, and the cancel hangs", destination_dies_and_it_hangs, 4, 4},
     {"the source refuses the parameters", source_refuses_parameters, 4, 4},
 };
 enum { N_CASES = sizeof(cases) / sizeof(cases[0]) };

@@ -84,6 +84,13 @@ static const struct {
                    .value = {[QAPI_PARAM_MAX_BANDWIDTH] = UINT64_MAX}}},
      "migrate-set-parameters",
      "{'max-bandwidth':9223372036854775807}"},
+    {{.command = QAPI_SET_PARAMS,
+      .u.params = {.has = 1U << QAPI_PARAM_MULTIFD_CHANNELS |
+                          1U << QAPI_PARAM_MULTIFD_COMPRESSION,
+                   .value = {[QAPI_PARAM_MULTIFD_CHANNELS] = 4,
+                             [QAPI_PARAM_MULTIFD_COMPRESSION] = QAPI_COMPRESSION_ZSTD}}},
+     "migrate-set-parameters",
+     "{'multifd-channels':4,'multifd-compression':'zstd'}"},
     {{.command = QAPI_STOP}, "stop", NULL},
     {{.command = QAPI_CONT}, "cont", NULL},
     {{.command = QAPI_QUIT}, "quit", NULL},
@@ -301,6 +308,36 @@ START_TEST(unsigned_parameters_above_the_signed_range_are_whole)
 }
 END_TEST
 
+/* One that cannot be put back is as if it were not offered. */
+START_TEST(a_method_of_compression_is_a_word)
+{
+    static const struct {
+        const char *text;
+        bool has;
+        uint64_t is;
+    } methods[] = {
+        {"'none'", true, QAPI_COMPRESSION_NONE},
+        {"'zlib'", true, QAPI_COMPRESSION_ZLIB},
+        {"'zstd'", true, QAPI_COMPRESSION_ZSTD},
+        {"'uadk'", true, QAPI_COMPRESSION_UADK},
+        {"'lzma'", false, 0},
+        {"2", false, 0},
+        {"null", false, 0},
+    };
+    for (unsigned i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        char text[128];
+        (void)snprintf(text, sizeof(text),
+                       "{'return':{'multifd-compression':%s,'multifd-channels':2}}",
+                       methods[i].text);
+        const struct qapi_params *p = &reply(QAPI_QUERY_PARAMS, text)->u.params;
+        ck_assert_uint_eq(p->value[QAPI_PARAM_MULTIFD_CHANNELS], 2);
+        ck_assert_int_eq((p->has & 1U << QAPI_PARAM_MULTIFD_COMPRESSION) != 0,
+                         methods[i].has);
+        ck_assert_uint_eq(p->value[QAPI_PARAM_MULTIFD_COMPRESSION], methods[i].is);
+    }
+}
+END_TEST
+
 START_TEST(capabilities_offered_and_on)
 {
     const struct qapi_caps *c =
@@ -466,6 +503,7 @@ static Suite *suite(void)
     tcase_add_test(t, blocked_and_broken_and_listening);
     tcase_add_loop_test(t, bandwidth_before_the_first_window_is_unknown, 0, 4);
     tcase_add_test(t, unsigned_parameters_above_the_signed_range_are_whole);
+    tcase_add_test(t, a_method_of_compression_is_a_word);
     tcase_add_test(t, capabilities_offered_and_on);
     tcase_add_test(t, plain_facts);
     tcase_add_test(t, pci_devices_behind_bridges_are_sorted_by_address);

@@ -123,6 +123,18 @@ static const struct {
     {"retries", "0000", "--retries: '0000' is not a number"},
     {"restart-destination", "", "--restart-destination: the command is empty"},
     {"restart-destination", " \t", "--restart-destination: the command is empty"},
+    {"channels", "",
+     "--channels: '' is not a number of channels from 1 to 255, or 0 for one stream"},
+    {"channels", "256", "--channels: '256' is not a number of channels"},
+    {"channels", "-1", "--channels: '-1' is not a number of channels"},
+    {"channels", "4x", "--channels: '4x' is not a number of channels"},
+    {"channels", " 4", "--channels: ' 4' is not a number of channels"},
+    {"channels", "0004", "--channels: '0004' is not a number of channels"},
+    {"channels", "4294967300", "--channels: '4294967300' is not a number of channels"},
+    {"compression", "", "--compression: '' is not a method; write none, zlib or zstd"},
+    {"compression", "gzip", "--compression: 'gzip' is not a method"},
+    {"compression", "qpl", "--compression: 'qpl' is not a method"},
+    {"unsafe", "channels", "--unsafe: 'channels' is not a check"},
     {"unsafe", "", "--unsafe: '' is not a check that can be waived; these are: " WAIVABLE},
     {"unsafe", "cpus,", "--unsafe: '' is not a check"},
     {"unsafe", "cpus,nonsense", "--unsafe: 'nonsense' is not a check"},
@@ -239,6 +251,34 @@ START_TEST(a_bandwidth_or_the_hypervisors)
     option("bandwidth", "auto");
     ck_assert(f.r.spec.bandwidth_auto);
     ck_assert_uint_eq(f.r.spec.bandwidth_bytes_per_s, SPEC_BANDWIDTH_HYPERVISOR);
+}
+END_TEST
+
+START_TEST(channels_and_what_only_they_have)
+{
+    ck_assert(!f.r.spec.channels_said);
+    option("channels", "255");
+    ck_assert(f.r.spec.channels_said);
+    ck_assert_uint_eq(f.r.spec.channels, 255);
+    option("compression", "zstd");
+    ck_assert_int_eq(f.r.spec.compression, QAPI_COMPRESSION_ZSTD);
+    finish();
+    option("channels", "0");
+    ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text, "--channels 0 and --compression exclude each other: one "
+                                 "stream has no such thing");
+    option("compression", "none");
+    finish();
+    option("zero-copy", NULL);
+    ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text, "--channels 0 and --zero-copy exclude each other: one "
+                                 "stream has no such thing");
+    option("channels", "2");
+    finish();
+    option("compression", "zlib");
+    ck_assert_int_eq(request_finish(&f.r, &f.err), -(int)QF_E_USAGE);
+    ck_assert_str_eq(f.err.text, "--compression and --zero-copy exclude each other: a "
+                                 "compressed page is a copy");
 }
 END_TEST
 
@@ -434,6 +474,7 @@ int main(void)
     tcase_add_test(tc, a_port_or_a_range);
     tcase_add_test(tc, a_bandwidth_or_the_hypervisors);
     tcase_add_test(tc, checks_are_waived_by_name);
+    tcase_add_test(tc, channels_and_what_only_they_have);
     tcase_add_loop_test(tc, memory_goes_where_the_monitor_is_or_where_it_was_told, 0,
                         COUNT(addresses));
     tcase_add_test(tc, the_first_address_is_taken_and_all_are_kept);
