@@ -50,7 +50,12 @@ struct sim_setup {
     unsigned n_doings;
     const struct netsel_facts *network; /* found out about the spec's networks ... */
     int64_t network_ns;                 /* ... after so long; MODEL_NEVER */
-    int64_t sync_ns;                    /* the disk takes; 0: 2 ms; MODEL_NEVER */
+    const struct netsel_facts
+        *later; /* ... and what is found out so long after the phase */
+    enum mig_phase later_phase;
+    int64_t later_ns;
+    bool then_attach; /* the engine after a SIM_RESTART: `attach` */
+    int64_t sync_ns;  /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;
     bool quiet;     /* no trace is wanted (the golden texts are made of it) */
     bool no_replay; /* of many runs it is enough to replay some */
@@ -73,6 +78,7 @@ struct sim {
     unsigned n_refused[MIG_SIDES]; /* attempts to connect that were in vain */
     int64_t sync_due_ns;
     int64_t network_due_ns;
+    int64_t later_due_ns;
     int64_t restart_due_ns;
     int64_t doing_due_ns[SIM_DOINGS_MAX];
     bool doing_done[SIM_DOINGS_MAX];

@@ -55,6 +55,23 @@ static struct sim_setup postcopy_11_1(void)
     return u;
 }
 
+/* Interrupted in the midst of it, and recovered. */
+static struct sim_setup recovered(void)
+{
+    struct sim_setup u = postcopy();
+    u.set[2] = "postcopy.bandwidth=40MiB";
+    u.model.fault[u.model.n_faults++] = (struct model_fault){
+        .when = MODEL_AT_TIME, .t_ns = 1300 * MODEL_MS, .what = MODEL_NET_RESET};
+    return u;
+}
+
+static struct sim_setup recovered_11_1(void)
+{
+    struct sim_setup u = recovered();
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
+    return u;
+}
+
 static struct sim_setup stop_and_copy(void)
 {
     struct sim_setup u = small();
@@ -79,6 +96,8 @@ static const struct {
     {"precopy on 11.1", precopy_11_1, MODE_PRECOPY},
     {"post-copy", postcopy, MODE_POSTCOPY},
     {"post-copy on 11.1", postcopy_11_1, MODE_POSTCOPY},
+    {"post-copy, recovered", recovered, MODE_POSTCOPY},
+    {"post-copy on 11.1, recovered", recovered_11_1, MODE_POSTCOPY},
     {"stop-and-copy", stop_and_copy, MODE_STOP_AND_COPY},
     {"quitting both", quitting, MODE_PRECOPY},
 };
@@ -146,8 +165,7 @@ static void change(struct sim_setup *u, const struct kind *k, unsigned n)
         u->doing[0] = (struct sim_doing){.when = SIM_AT_EVENT, .what = k->doing, .n = n};
         return;
     }
-    u->model.n_faults = 1;
-    u->model.fault[0] = (struct model_fault){
+    u->model.fault[u->model.n_faults++] = (struct model_fault){
         .when = k->target == MESSAGE ? MODEL_AT_MESSAGE : MODEL_AT_COMMAND,
         .what = k->what,
         .side = MODEL_ANY,
@@ -191,8 +209,7 @@ static struct counts good_run(int mode)
     count(c.all);
     sim_free(&sim);
     /* The source dies of `migrate`: what was counted came before. */
-    u.model.n_faults = 1;
-    u.model.fault[0] = (struct model_fault){
+    u.model.fault[u.model.n_faults++] = (struct model_fault){
         .when = MODEL_AT_COMMAND, .what = MODEL_DIE, .side = MODEL_SRC, .name = "migrate"};
     sim_run(&sim, &u);
     count(c.before);
