@@ -384,12 +384,15 @@ static unsigned count_ports(const struct mig *m)
     return n < MIG_RECOVER_PORTS ? n : MIG_RECOVER_PORTS;
 }
 
-/* Not all moves to one host begin with the same port. */
+/* Not all moves to one host begin with the same port; nor does a qferry that has taken a move up
+ * begin where the one before it may have left a connection on its way. */
 static unsigned first_index(const struct mig *m)
 {
     uint32_t h = 2166136261U; /* FNV-1a */
     for (const char *s = m->spec.destination; *s; s++)
         h = (h ^ (unsigned char)*s) * 16777619U;
+    if (m->taken_up)
+        return (unsigned)((uint64_t)(m->now_ns / QF_NS_PER_MS) % count_ports(m));
     return m->spec.port_first == 0 ? h % MIG_RECOVER_PORTS : 0;
 }
 

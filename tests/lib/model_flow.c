@@ -989,7 +989,7 @@ void flow_net(struct model *m, const struct model_fault *f)
     if (f->what == MODEL_NET_SILENT) {
         m->silent = true;
         m->silent_text = f->text;
-        if (f->for_ns > 0)
+        if (f->for_ns > 0 && f->for_ns != MODEL_NEVER)
             model_plan(m, PLAN_NET_BACK, f->for_ns, 0);
         /* before there is a connection, too: that will be silent */
         m->flow.net_silent = is_silent_way(m, m->stream_uri);

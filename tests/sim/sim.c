@@ -137,6 +137,9 @@ static void on_line(struct session *session,
     say_record(s, record);
     if (record->kind != RECORD_PHASE)
         return;
+    if (s->setup.later && s->later_due_ns == MODEL_NEVER &&
+        strcmp(mig_phase_name(s->setup.later_phase), record->u.phase.name) == 0)
+        s->later_due_ns = s->t_ns + s->setup.later_ns;
     for (unsigned i = 0; i < s->setup.n_doings; i++) {
         const struct sim_doing *d = &s->setup.doing[i];
         if (d->when == SIM_AT_PHASE && !s->doing_done[i] &&
@@ -302,6 +305,8 @@ static void start_session(struct sim *s)
     s->network_due_ns = MODEL_NEVER;
     s->replace_due_ns = MODEL_NEVER;
     s->n_probes = 0;
+    s->setup.spec.attach =
+        s->setup.spec.attach || (s->setup.then_attach && s->n_sessions > 1);
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
     session_begin(s->session, s->t_ns);
@@ -490,8 +495,9 @@ static bool step(struct sim *s)
         s->network_due_ns = MODEL_NEVER;
         s->n_fed++;
         session_network(s->session, s->t_ns,
-                        s->n_probes > 1 && s->setup.network_later ? s->setup.network_later
-                                                                  : s->setup.network);
+                        s->later_due_ns <= s->t_ns                  ? s->setup.later
+                        : s->n_probes > 1 && s->setup.network_later ? s->setup.network_later
+                                                                    : s->setup.network);
         carry_out(s);
     } else if (s->replace_due_ns <= s->t_ns) {
         s->replace_due_ns = MODEL_NEVER;
@@ -555,6 +561,7 @@ void sim_run(struct sim *s, const struct sim_setup *setup)
     ck_assert_ptr_nonnull(s->model);
     ck_assert_ptr_nonnull(s->session);
     s->restart_due_ns = MODEL_NEVER;
+    s->later_due_ns = MODEL_NEVER;
     for (unsigned i = 0; i < SIM_DOINGS_MAX; i++)
         s->doing_due_ns[i] = s->setup.doing[i].when == SIM_AT_TIME && i < s->setup.n_doings
                                  ? s->setup.doing[i].t_ns

@@ -56,7 +56,12 @@ struct sim_setup {
     int64_t restart_ns; /* --restart-destination takes; MODEL_NEVER */
     bool restart_fails;
     bool restart_does_nothing; /* and says that it went well */
-    int64_t sync_ns;           /* the disk takes; 0: 2 ms; MODEL_NEVER */
+    const struct netsel_facts
+        *later; /* ... and what is found out so long after the phase */
+    enum mig_phase later_phase;
+    int64_t later_ns;
+    bool then_attach; /* the engine after a SIM_RESTART: `attach` */
+    int64_t sync_ns;  /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;
     bool quiet;     /* no trace is wanted (the golden texts are made of it) */
     bool no_replay; /* of many runs it is enough to replay some */
@@ -79,6 +84,7 @@ struct sim {
     unsigned n_refused[MIG_SIDES]; /* attempts to connect that were in vain */
     int64_t sync_due_ns;
     int64_t network_due_ns;
+    int64_t later_due_ns;
     int64_t restart_due_ns; /* of the engine */
     int64_t replace_due_ns; /* of the destination */
     unsigned n_probes;

@@ -56,6 +56,23 @@ static struct sim_setup postcopy_11_1(void)
     return u;
 }
 
+/* Interrupted in the midst of it, and recovered. */
+static struct sim_setup recovered(void)
+{
+    struct sim_setup u = postcopy();
+    u.set[2] = "postcopy.bandwidth=40MiB";
+    u.model.fault[u.model.n_faults++] = (struct model_fault){
+        .when = MODEL_AT_TIME, .t_ns = 1300 * MODEL_MS, .what = MODEL_NET_RESET};
+    return u;
+}
+
+static struct sim_setup recovered_11_1(void)
+{
+    struct sim_setup u = recovered();
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
+    return u;
+}
+
 static struct sim_setup stop_and_copy(void)
 {
     struct sim_setup u = small();
@@ -116,6 +133,8 @@ static const struct {
     {"precopy on 11.1", precopy_11_1, MODE_PRECOPY},
     {"post-copy", postcopy, MODE_POSTCOPY},
     {"post-copy on 11.1", postcopy_11_1, MODE_POSTCOPY},
+    {"post-copy, recovered", recovered, MODE_POSTCOPY},
+    {"post-copy on 11.1, recovered", recovered_11_1, MODE_POSTCOPY},
     {"stop-and-copy", stop_and_copy, MODE_STOP_AND_COPY},
     {"quitting both", quitting, MODE_PRECOPY},
     {"over the next network", over_the_next, MODE_PRECOPY},

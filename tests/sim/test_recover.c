@@ -1,0 +1,350 @@
+/* Post-copy that is interrupted, in virtual time: who notices, which network is left, what is
+ * refused, who dies, and which qferry mends it; on QEMU 7.2, 10.0 and 11.1. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "netsel/networks_json.h"
+#include "sim.h"
+
+static struct sim sim;
+static struct sim_setup u;
+
+static const enum model_flavour flavours[] = {MODEL_7_2, MODEL_10_0, MODEL_11_1};
+enum { N_FLAVOURS = 3 };
+
+static void setup(void)
+{
+    u = sim_busy();
+    u.policy = "post-copy";
+    u.set[0] = "postcopy.bandwidth=20MiB"; /* it lasts for five seconds */
+}
+
+static void teardown(void)
+{
+    sim_free(&sim);
+}
+
+static void use(enum model_flavour flavour)
+{
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = flavour;
+}
+
+static void at(enum mig_phase phase, int64_t after_ns, struct model_fault fault)
+{
+    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                               .what = SIM_FAULT,
+                                               .phase = phase,
+                                               .t_ns = after_ns,
+                                               .fault = fault};
+}
+
+static void interrupt(struct model_fault fault)
+{
+    at(MIG_POSTCOPY, MODEL_S, fault);
+}
+
+static const struct model_fault reset = {.what = MODEL_NET_RESET};
+
+static void run(int status)
+{
+    sim_run(&sim, &u);
+    const char *complaint = sim_complaint(&sim);
+    ck_assert_msg(*complaint == '\0', "%s\n%s", complaint, sim_trace(&sim));
+    ck_assert_msg(qf_code_status(sim.result.code) == status, "%s", sim_trace(&sim));
+    if (status == 0)
+        ck_assert_int_eq(sim.result.mode, MODE_POSTCOPY);
+}
+
+static bool says(const char *text)
+{
+    return strstr(sim_trace(&sim), text) != NULL;
+}
+
+static void expect_said(const char *text)
+{
+    ck_assert_msg(says(text), "%s in\n%s", text, sim_trace(&sim));
+}
+
+/* ---- who notices ---- */
+
+START_TEST(both_notice)
+{
+    use(flavours[_i]);
+    interrupt(reset);
+    run(0);
+    expect_said("at attempt 1");
+}
+END_TEST
+
+START_TEST(only_one_notices)
+{
+    const bool src = _i / N_FLAVOURS == 0;
+    use(flavours[_i % N_FLAVOURS]);
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = 3 * MODEL_S});
+    interrupt((struct model_fault){.what = MODEL_COMMANDED,
+                                   .side = src ? MODEL_SRC : MODEL_DST,
+                                   .text = "migrate-pause"});
+    run(0);
+    expect_said(src ? "the source has noticed" : "the destination has noticed");
+}
+END_TEST
+
+START_TEST(nobody_notices)
+{
+    use(flavours[_i]);
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = 10 * MODEL_S});
+    run(0);
+    expect_said("not one byte moves");
+}
+END_TEST
+
+/* The silence ends by itself before it is taken for a cut. */
+START_TEST(a_short_silence_is_none)
+{
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_S});
+    run(0);
+    ck_assert(!says("# recover"));
+}
+END_TEST
+
+START_TEST(a_destination_that_is_paused_before_it_runs_is_continued_meanwhile)
+{
+    use(flavours[_i]);
+    at(MIG_POSTCOPY, 0, reset);
+    run(0);
+    ck_assert(model_truth(sim.model)->running[MODEL_DST]);
+}
+END_TEST
+
+START_TEST(a_destination_that_hangs_until_it_is_mended)
+{
+    use(flavours[_i]);
+    u.model.dst_hangs = true;
+    interrupt(reset);
+    run(0);
+}
+END_TEST
+
+/* ---- networks ---- */
+
+static struct netsel_facts before;
+static struct netsel_facts after;
+
+static void add(const char *interface, const char *here, const char *there)
+{
+    struct netsel_local *l = &before.local[before.n_locals++];
+    struct netsel_destination *d = &before.destination[before.n_destinations++];
+    *l = (struct netsel_local){.up = true, .carrier = true};
+    (void)strcpy(l->interface, interface);
+    ck_assert(netsel_ip_parse(here, &l->ip));
+    *d = (struct netsel_destination){.source = l->ip};
+    ck_assert(netsel_ip_parse(there, &d->ip));
+}
+
+static void two_networks(void)
+{
+    static const char networks[] =
+        "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.1.0.0/24\"},"
+        " {\"name\": \"management\", \"cidr\": \"10.2.0.0/24\", \"role\": \"management\"}]}";
+    memset(&before, 0, sizeof(before));
+    ck_assert_int_eq(
+        networks_load("n", networks, sizeof(networks) - 1, &u.spec.networks, NULL), 0);
+    u.spec.bandwidth_auto = true;
+    u.network = &before;
+    u.network_ns = 3 * MODEL_MS;
+    before.waited_ms = 3;
+    add("m0", "10.1.0.1", "10.1.0.2");
+    add("e0", "10.2.0.1", "10.2.0.2");
+    netsel_plan(&u.spec.networks, &before);
+    before.path[0].answer = NETSEL_REFUSED;
+    before.path[1].answer = NETSEL_REFUSED;
+    after = before;
+    after.path[0].answer = NETSEL_WAITING;
+    after.waited_ms = NETSEL_PATIENCE_MS;
+    u.later = &after;
+    u.later_phase = MIG_POSTCOPY;
+    u.later_ns = MODEL_S;
+}
+
+START_TEST(the_other_network_is_taken)
+{
+    use(flavours[_i]);
+    two_networks();
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .text = "10.1."});
+    run(0);
+    expect_said("the network is dead");
+    expect_said("over management, 10.2.0.2:");
+    ck_assert_str_eq(
+        sim.session->mig.network.candidate[sim.session->mig.network.chosen].name,
+        "management");
+    if (_i == 0)
+        sim_golden("recover-network", sim_trace(&sim));
+}
+END_TEST
+
+/* What answers a probe may yet not let a connection through. */
+START_TEST(a_network_that_only_seems_to_work_is_left_after_two_attempts)
+{
+    two_networks();
+    u.later = NULL;
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .text = "10.1."});
+    run(0);
+    expect_said("attempt 2");
+    expect_said("at attempt 3, over management");
+}
+END_TEST
+
+START_TEST(without_any_network_it_is_tried_for_ever)
+{
+    two_networks();
+    after.path[1].answer = NETSEL_FAILED;
+    after.path[0].answer = NETSEL_FAILED;
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT});
+    run(7);
+    expect_said("no usable network");
+    expect_said("-- the user gives up --");
+}
+END_TEST
+
+/* ---- refused ---- */
+
+static const struct {
+    enum model_side side;
+    const char *command;
+} refusals[] = {
+    {MODEL_DST, "migrate-pause"},
+    {MODEL_SRC, "migrate-pause"},
+    {MODEL_DST, "migrate-recover"},
+    {MODEL_SRC, "migrate"},
+};
+
+START_TEST(what_is_refused_or_lost_is_said_again)
+{
+    const unsigned k = (unsigned)_i % 4;
+    const bool lost = _i >= 4;
+    const bool is_resume = k == 3;
+    u.model.fault[u.model.n_faults++] =
+        (struct model_fault){.when = MODEL_AT_COMMAND,
+                             .what = lost ? MODEL_LOSE : MODEL_REFUSE,
+                             .side = refusals[k].side,
+                             .name = refusals[k].command,
+                             .n = is_resume ? 2 : 1,
+                             .text = "no, says the test"};
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = 3 * MODEL_S});
+    run(0);
+}
+END_TEST
+
+/* The source is told to resume when nobody waits for it any more. */
+START_TEST(a_late_connection_finds_no_listener)
+{
+    use(flavours[_i]);
+    u.model.fault[u.model.n_faults++] = (struct model_fault){.when = MODEL_AT_COMMAND,
+                                                             .what = MODEL_DELAY,
+                                                             .for_ns = 3 * MODEL_S,
+                                                             .side = MODEL_SRC,
+                                                             .name = "migrate",
+                                                             .n = 2};
+    interrupt(reset);
+    run(0);
+}
+END_TEST
+
+/* ---- deaths, monitors, qferry ---- */
+
+START_TEST(a_death_is_the_loss_of_the_guest)
+{
+    const enum model_side side = _i / N_FLAVOURS == 0 ? MODEL_SRC : MODEL_DST;
+    use(flavours[_i % N_FLAVOURS]);
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_NEVER});
+    at(MIG_RECOVER, MODEL_S, (struct model_fault){.what = MODEL_DIE, .side = side});
+    run(7);
+    expect_said("the guest is lost");
+    ck_assert_int_eq(sim.result.running_on, PLACE_NONE);
+}
+END_TEST
+
+START_TEST(monitors_come_and_go)
+{
+    const enum model_side side = _i / N_FLAVOURS == 0 ? MODEL_SRC : MODEL_DST;
+    use(flavours[_i % N_FLAVOURS]);
+    u.model.dst_hangs = true;
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = 10 * MODEL_S});
+    at(MIG_RECOVER, 0,
+       (struct model_fault){.what = MODEL_CUT, .side = side, .for_ns = 60 * MODEL_S});
+    run(0);
+}
+END_TEST
+
+START_TEST(the_next_qferry_takes_it_up)
+{
+    use(flavours[_i % N_FLAVOURS]);
+    u.model.dst_hangs = _i / N_FLAVOURS & 1;
+    u.then_attach = _i / N_FLAVOURS & 2;
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = 5 * MODEL_S});
+    u.doing[u.n_doings++] = (struct sim_doing){
+        .when = SIM_AT_PHASE, .what = SIM_RESTART, .phase = MIG_RECOVER, .t_ns = MODEL_S};
+    run(0);
+    ck_assert_uint_eq(sim.n_sessions, 2);
+    if (_i == 0)
+        sim_golden("recover-restart", sim_trace(&sim));
+}
+END_TEST
+
+START_TEST(the_second_signal_ends_it)
+{
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_NEVER});
+    for (unsigned i = 0; i < 2; i++)
+        u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                                   .what = SIM_CANCEL,
+                                                   .phase = MIG_RECOVER,
+                                                   .t_ns = MODEL_S + i * MODEL_S};
+    run(7);
+    expect_said("qferry attach");
+    ck_assert(model_truth(sim.model)->alive[MODEL_SRC]);
+    ck_assert(model_truth(sim.model)->split);
+}
+END_TEST
+
+START_TEST(attach_never_starts_one)
+{
+    u.spec.attach = true;
+    run(3);
+    ck_assert_uint_eq(sim.n_sent, 0);
+    expect_said("no move between these two is under way");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("sim/recover");
+    TCase *t = tcase_create("recover");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_loop_test(t, both_notice, 0, N_FLAVOURS);
+    tcase_add_loop_test(t, only_one_notices, 0, 2 * N_FLAVOURS);
+    tcase_add_loop_test(t, nobody_notices, 0, N_FLAVOURS);
+    tcase_add_test(t, a_short_silence_is_none);
+    tcase_add_loop_test(t,
+                        a_destination_that_is_paused_before_it_runs_is_continued_meanwhile,
+                        0, N_FLAVOURS);
+    tcase_add_loop_test(t, a_destination_that_hangs_until_it_is_mended, 0, N_FLAVOURS);
+    tcase_add_loop_test(t, the_other_network_is_taken, 0, N_FLAVOURS);
+    tcase_add_test(t, a_network_that_only_seems_to_work_is_left_after_two_attempts);
+    tcase_add_test(t, without_any_network_it_is_tried_for_ever);
+    tcase_add_loop_test(t, what_is_refused_or_lost_is_said_again, 0, 8);
+    tcase_add_loop_test(t, a_late_connection_finds_no_listener, 0, N_FLAVOURS);
+    tcase_add_loop_test(t, a_death_is_the_loss_of_the_guest, 0, 2 * N_FLAVOURS);
+    tcase_add_loop_test(t, monitors_come_and_go, 0, 2 * N_FLAVOURS);
+    tcase_add_loop_test(t, the_next_qferry_takes_it_up, 0, 4 * N_FLAVOURS);
+    tcase_add_test(t, the_second_signal_ends_it);
+    tcase_add_test(t, attach_never_starts_one);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
