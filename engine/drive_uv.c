@@ -7,6 +7,7 @@
  *   a command cannot be sent               the link is closed, MIG_EV_DOWN after the list
  *   no memory for a link or a message      the same: a lost link
  *   the networks cannot be probed          MIG_EV_NETWORK with the reason
+ *   encryption cannot be made ready        MIG_EV_SECURED with the reason
  *   the journal cannot be written          on_journal_error once, on without it
  *   the journal's disk hangs               the machine waits for SYNCED, but not for ever
  *   the caller cancels at any time         MIG_EV_CANCEL
@@ -26,6 +27,7 @@
 #include "engine/network_uv.h"
 #include "qmp/creds_uv.h"
 #include "qmp/qapi_json.h"
+#include "qmp/rundir_uv.h"
 
 enum { LINES_CAP = 64 * 1024 * 1024 };
 
@@ -261,6 +263,54 @@ static void start_probe(struct drive *d)
         d->handles_open++;
 }
 
+/* ---- encryption ---- */
+
+static void on_secured(struct secure *s, const struct mig_secured *out, void *arg)
+{
+    struct drive *d = arg;
+    (void)s;
+    session_secured(&d->session, now(), out);
+    carry_out(d);
+}
+
+static void feed_broken_secure(struct drive *d)
+{
+    struct mig_secured out;
+    memset(&out, 0, sizeof(out));
+    out.err = d->secure_err;
+    d->secure_broken = false;
+    session_secured(&d->session, now(), &out);
+}
+
+static void start_secure(struct drive *d)
+{
+    struct secure_peer peer[MIG_SIDES];
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        peer[i].known =
+            d->link[i] && qmp_link_peer(&d->link[i]->link, &peer[i].uid, &peer[i].gid);
+    d->secure_broken = secure_start(&d->secure, d->loop, &d->session.mig.spec, d->addr,
+                                    peer, on_secured, d, &d->secure_err) != 0;
+    if (!d->secure_broken)
+        d->handles_open++;
+}
+
+static void on_secure_closed(const char *left, void *arg)
+{
+    struct drive *d = arg;
+    if (left && d->ops->on_left_behind)
+        d->ops->on_left_behind(d, left, d->arg);
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+/* While a person has to look, what may still flow flows on. */
+static void close_secure(struct drive *d)
+{
+    if (d->secure)
+        secure_close(d->secure, d->session.mig.phase == MIG_HELD, on_secure_closed);
+    d->secure = NULL;
+}
+
 /* ---- the list ---- */
 
 static void feed_cancel(struct drive *d)
@@ -306,6 +356,7 @@ static void close_all(struct drive *d)
     for (unsigned i = 0; i < MIG_SIDES; i++)
         close_link(d, (enum mig_side_id)i);
     close_probe(d);
+    close_secure(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     start_sync(d); /* the result, too, is put on the disk */
 }
@@ -340,6 +391,12 @@ static void carry_out_list(struct drive *d)
         case MIG_DO_PROBE:
             start_probe(d);
             break;
+        case MIG_DO_SECURE:
+            start_secure(d);
+            break;
+        case MIG_DO_UNSECURE:
+            close_secure(d);
+            break;
         case MIG_DO_SYNC: /* last: it need not hold up what goes to QEMU */
             sync = true;
             break;
@@ -372,6 +429,8 @@ static void carry_out(struct drive *d)
             session_down(&d->session, now(), side, &why, false);
         } else if (d->probe_broken) {
             feed_broken_probe(d);
+        } else if (d->secure_broken) {
+            feed_broken_secure(d);
         } else if (d->synced_now) {
             d->synced_now = false;
             session_synced(&d->session, now(), false);
@@ -455,6 +514,7 @@ int drive_start(struct drive *d,
 {
     static const struct session_ops session_ops = {.on_line = on_line};
     memset(d, 0, sizeof(*d));
+    qmp_rundir_sweep();
     d->ops = ops;
     d->arg = arg;
     d->loop = loop;

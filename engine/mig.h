@@ -97,6 +97,10 @@ struct mig_side {
     uint64_t caps_changed; /* bits that qferry turned */
     struct qapi_params params_found;
     uint32_t params_changed;
+    uint32_t texts_changed;       /* likewise, QAPI_TEXT_PARAM_... */
+    char creds_id[QAPI_TEXT_MAX]; /* credentials that are to be removed in the end ... */
+    char
+        creds_left[QAPI_TEXT_MAX]; /* ... and those that an earlier qferry has left there */
 
     int64_t heard_ns;   /* its last in-band answer: its main loop lived then */
     bool shutdown_seen; /* SHUTDOWN: this QEMU is about to exit */
@@ -150,6 +154,11 @@ struct mig {
     bool network_known; /* MIG_EV_NETWORK has come */
     struct netsel_choice network;
     uint64_t network_bytes_per_s; /* the limit that the network sets; 0: none */
+    bool judged;                  /* PREFLIGHT has given its verdict */
+    bool secure_asked;            /* MIG_DO_SECURE was given */
+    bool secure_known;            /* MIG_EV_SECURED has come */
+    int64_t secure_ns;            /* when it was asked for */
+    struct mig_secured secured;
 
     /* The course of it. */
     bool cancel_wanted;

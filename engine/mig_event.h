@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine/base/err.h"
+#include "engine/spec.h"
 #include "netsel/netsel.h"
 #include "qmp/qapi.h"
 
@@ -24,6 +25,7 @@ enum mig_event_kind {
     MIG_EV_SYNCED,   /* the journal is on the disk, or could not be put there (failed) */
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
     MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
+    MIG_EV_SECURED, /* what MIG_DO_SECURE has made ready; a second one: it has failed since */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -77,6 +79,23 @@ struct mig_operator {
     const struct policy *policy; /* SET: the policy as it is to be; lent */
 };
 
+enum { SECURED_ID_MAX = 40 };
+
+/* What is ready on both hosts for the encryption of the memory. Nothing of it is secret: it goes
+ * to the journal. Which of the members mean anything, spec.encrypt says. */
+struct mig_secured {
+    struct qf_err err; /* code QF_E_OK: it is ready; else why it is not */
+    /* PSK, X509: the objects that QEMU is given, and the folder as each QEMU sees it */
+    char id[SECURED_ID_MAX];
+    char dir[MIG_SIDES][QAPI_DIR_MAX];
+    char hostname
+        [SPEC_TEXT_MAX]; /* X509: whose certificate it is to be; "": the address's */
+    /* SSH: where the source goes to, and where the destination listens */
+    char uri[MIG_SIDES][QAPI_URI_MAX];
+    char says[SPEC_TEXT_MAX]; /* how, for people */
+    char warns[QF_ERR_TEXT];  /* what could not be checked; "": nothing */
+};
+
 struct mig_event {
     enum mig_event_kind kind;
     int64_t t_ns;          /* monotonic; never goes backwards */
@@ -98,6 +117,7 @@ struct mig_event {
         bool sync_failed;
         struct mig_operator op;
         const struct netsel_facts *network; /* lent */
+        const struct mig_secured *secured;  /* lent */
     } u;
 };
 

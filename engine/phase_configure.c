@@ -185,6 +185,27 @@ static uint64_t wanted_bandwidth(const struct mig *m)
     return SPEC_BANDWIDTH_HYPERVISOR;
 }
 
+/* What differs from what is there is sent, and remembered; what was left there by an earlier
+ * qferry differs (mig_secure.c). */
+static bool fill_texts(struct mig *m, enum mig_side_id side, struct qapi_params *p)
+{
+    struct mig_side *s = &m->side[side];
+    mig_secure_texts(m, side, p);
+    for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++)
+        if ((p->has_text & (1U << i)) && !(s->texts_changed & (1U << i)) &&
+            strcmp(p->text[i], s->params_found.text[i]) == 0)
+            p->has_text &= ~(1U << i);
+    s->texts_changed |= p->has_text;
+    return p->has_text != 0;
+}
+
+static bool ask_texts(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    cmd->command = QAPI_SET_PARAMS;
+    cmd->u.params = (struct qapi_params){.has = 0};
+    return fill_texts(m, side, &cmd->u.params);
+}
+
 static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
 {
     struct mig_side *s = &m->side[side];
@@ -210,7 +231,8 @@ static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
     m->bandwidth_limit = limits->has & (1U << QAPI_PARAM_MAX_BANDWIDTH)
                              ? limits->value[QAPI_PARAM_MAX_BANDWIDTH]
                              : POLICY_UNKNOWN;
-    return p->has != 0;
+    const bool texts = fill_texts(m, side, p);
+    return p->has != 0 || texts;
 }
 
 static bool undo_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -219,7 +241,8 @@ static bool undo_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *c
     cmd->command = QAPI_SET_PARAMS;
     cmd->u.params = s->params_found;
     cmd->u.params.has &= s->params_changed;
-    return cmd->u.params.has != 0;
+    cmd->u.params.has_text &= s->texts_changed;
+    return (cmd->u.params.has | cmd->u.params.has_text) != 0;
 }
 
 static bool ask_read_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -230,20 +253,46 @@ static bool ask_read_params(struct mig *m, enum mig_side_id side, struct qapi_cm
     return true;
 }
 
+/* What decides whether the memory is encrypted. */
+static int hear_read_texts(struct mig *m,
+                           enum mig_side_id side,
+                           const struct qapi_reply *r,
+                           struct mig_todo *todo)
+{
+    struct qapi_params want = {.has = 0};
+    (void)todo;
+    mig_secure_texts(m, side, &want);
+    for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++) {
+        if (!(want.has_text & (1U << i)) ||
+            (!r->refused && strcmp(want.text[i], r->u.params.text[i]) == 0))
+            continue;
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
+                 "%s: %s was set but reads back otherwise: does another client change it?",
+                 mig_side_name(side), qapi_text_param_name((enum qapi_text_param)i));
+        return -1;
+    }
+    return 0;
+}
+
 static int hear_read_params(struct mig *m,
                             enum mig_side_id side,
                             const struct qapi_reply *r,
                             struct mig_todo *todo)
 {
-    (void)todo;
     const uint64_t limit = r->u.params.value[QAPI_PARAM_DOWNTIME_LIMIT];
     if (!r->refused && limit == m->downtime_limit_ms)
-        return 0;
+        return hear_read_texts(m, side, r, todo);
     mig_fail(
         m, OUTCOME_FAILED, QF_E_QMP,
         "%s: downtime-limit was set but reads back otherwise: does another client change it?",
         mig_side_name(side));
     return -1;
+}
+
+static bool encrypts(const struct mig *m, enum mig_side_id side)
+{
+    (void)side;
+    return m->spec.encrypt != SPEC_ENCRYPT_OFF;
 }
 
 /* ---- the destination ---- */
@@ -260,13 +309,16 @@ static bool ask_listen(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
 {
     (void)side;
     const struct mig_spec *spec = &m->spec;
+    const char *tunnel = mig_secure_uri(m, MIG_DST);
     char *uri = cmd->u.migrate.uri;
     const size_t size = sizeof(cmd->u.migrate.uri);
     const char *open = strchr(spec->address, ':') ? "[" : "";
     const char *close = strchr(spec->address, ':') ? "]" : "";
     cmd->command = QAPI_MIGRATE_INCOMING;
     cmd->u.migrate.stay_on_error = !m->incoming_plain;
-    if (spec->port_last > spec->port_first)
+    if (tunnel)
+        (void)snprintf(uri, size, "%s", tunnel);
+    else if (spec->port_last > spec->port_first)
         (void)snprintf(uri, size, "tcp:%s%s%s:%u,to=%u", open, spec->address, close,
                        spec->port_first, spec->port_last);
     else
@@ -291,8 +343,9 @@ static int hear_listen(struct mig *m,
         m->incoming_plain = true;
         return 0;
     }
+    const char *tunnel = mig_secure_uri(m, MIG_DST);
     mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: migrate-incoming on %s: %s",
-             mig_side_name(side), m->spec.address, r->error_desc);
+             mig_side_name(side), tunnel ? tunnel : m->spec.address, r->error_desc);
     return -1;
 }
 
@@ -317,6 +370,11 @@ static int hear_port(struct mig *m,
     (void)todo;
     const struct qapi_migrate *q = &r->u.migrate;
     const char *address = m->spec.address;
+    const char *tunnel = mig_secure_uri(m, MIG_SRC);
+    if (tunnel) {
+        (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", tunnel);
+        return 0;
+    }
     if (r->refused || q->listen_port[0] == '\0') {
         mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
                  "%s: does not say on which port it listens%s%s", mig_side_name(side),
@@ -336,8 +394,14 @@ static const struct step configure[] = {
     {"capabilities",      MIG_DST, false, NULL, ask_caps,         hear_dst_caps,    undo_caps   },
     {"capabilities",      MIG_DST, true,  NULL, ask_caps_again,   NULL,             NULL        },
     {"read capabilities", MIG_DST, false, NULL, ask_read_caps,    hear_read_caps,   NULL        },
+    {"old credentials",   MIG_DST, false, NULL, mig_ask_left_creds, mig_hear_left_creds, NULL   },
+    {"parameters",        MIG_DST, false, NULL, ask_texts,        NULL,             undo_params },
+    {"credentials",       MIG_DST, false, NULL, mig_ask_creds,    mig_hear_creds,   mig_undo_creds},
+    {"read parameters",   MIG_DST, false, encrypts, ask_read_params, hear_read_texts, NULL      },
     {"capabilities",      MIG_SRC, false, NULL, ask_caps,         NULL,             undo_caps   },
+    {"old credentials",   MIG_SRC, false, NULL, mig_ask_left_creds, mig_hear_left_creds, NULL   },
     {"parameters",        MIG_SRC, false, NULL, ask_params,       NULL,             undo_params },
+    {"credentials",       MIG_SRC, false, NULL, mig_ask_creds,    mig_hear_creds,   mig_undo_creds},
     {"read capabilities", MIG_SRC, false, NULL, ask_read_caps,    hear_read_caps,   NULL        },
     {"read parameters",   MIG_SRC, false, NULL, ask_read_params,  hear_read_params, NULL        },
     {"listen",            MIG_DST, true,  NULL, ask_listen,       hear_listen,      NULL        },

@@ -304,6 +304,27 @@ static void check_postcopy(struct mig *m, struct mig_todo *todo)
     m->policy.postcopy_allowed = false;
 }
 
+/* That what is asked for is ready is told later (mig_secure.c): it is made ready only for a move
+ * that nothing else speaks against. */
+static void check_encryption(struct mig *m, struct mig_todo *todo, struct verdict *v)
+{
+    char text[RECORD_TEXT_MAX];
+    char warn[RECORD_TEXT_MAX];
+    const char *refused = mig_secure_refuses(m, text, warn);
+    if (!refused && warn[0] == '\0')
+        return;
+    struct record_check *c = begin_check(m, todo, SPEC_CHECK_ENCRYPTION);
+    (void)snprintf(c->message, sizeof(c->message), "%s", refused ? refused : warn);
+    (void)snprintf(c->source, sizeof(c->source), "%.100s",
+                   m->side[MIG_SRC].params_found.text[QAPI_TEXT_PARAM_TLS_CREDS]);
+    (void)snprintf(c->destination, sizeof(c->destination), "%.100s",
+                   m->side[MIG_DST].params_found.text[QAPI_TEXT_PARAM_TLS_CREDS]);
+    if (refused)
+        object(m, SPEC_CHECK_ENCRYPTION, c, v);
+    else
+        c->verdict = CHECK_WARNING;
+}
+
 void preflight_judge(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
@@ -328,6 +349,7 @@ void preflight_judge(struct mig *m, struct mig_todo *todo)
     check_pci(m, todo, &v);
     check_same_text(m, todo, &v, SPEC_CHECK_UUID, "UUID", src->uuid, dst->uuid, "");
     check_postcopy(m, todo);
+    check_encryption(m, todo, &v);
     if (v.refused > 1)
         mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED, "%s (and %u more)", v.first,
                  v.refused - 1);

@@ -27,6 +27,7 @@ struct request {
     } sets[REQUEST_SETS_MAX];
     unsigned n_sets;
     const char *tls_dir;
+    bool has_encrypt; /* --encrypt was given */
 };
 
 /* The default policy, the default of everything else. */
@@ -39,7 +40,7 @@ int request_sides(struct request *r,
                   struct qf_err *err);
 
 /* One option by its long name without dashes; value NULL for flags. Known: set, max-downtime,
- * timeout, network, destination-address, tls-dir, port, bandwidth, unsafe, dry-run, quit-source,
+ * timeout, network, destination-address, tls-dir, port, encrypt, bandwidth, unsafe, dry-run, quit-source,
  * quit-destination, policy (a built-in's name). value must live until request_finish.
  * QF_E_USAGE names the option and what was wrong with it. */
 int request_option(struct request *r,

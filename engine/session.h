@@ -62,6 +62,7 @@ void session_event(struct session *s, int64_t t_ns, enum mig_side_id side, json_
 void session_timer(struct session *s, int64_t t_ns);
 void session_cancel(struct session *s, int64_t t_ns);
 void session_network(struct session *s, int64_t t_ns, const struct netsel_facts *facts);
+void session_secured(struct session *s, int64_t t_ns, const struct mig_secured *secured);
 
 /* An operator's word. 0: it was carried out, as far as the todo list says. QF_E_USAGE,
  * QF_E_REFUSED: it was not, and nothing was journaled; todo is empty and its wake_ns stands. */

@@ -20,6 +20,20 @@ enum spec_address_from {
     SPEC_ADDRESS_GIVEN    /* --destination-address, the first */
 };
 
+/* How the guest's memory is encrypted on its way; id, name. */
+#define SPEC_ENCRYPTS(X)                                                  \
+    X(OFF, "off")   /* by us; QEMU's own settings are left as they are */ \
+    X(PSK, "psk")   /* TLS, with a key made for this one move */          \
+    X(X509, "x509") /* TLS, with certificates that are there */           \
+    X(SSH, "ssh")   /* through a tunnel */
+
+enum spec_encrypt {
+#define SPEC_ENCRYPT_ENUM(id, name) SPEC_ENCRYPT_##id,
+    SPEC_ENCRYPTS(SPEC_ENCRYPT_ENUM)
+#undef SPEC_ENCRYPT_ENUM
+        SPEC_ENCRYPT_COUNT
+};
+
 /* The preflight checks that `--unsafe` may turn into warnings, and those that it may not: a
  * migration that QEMU cannot do at all, or that would be no migration, stays refused.
  * id, name in records and options, may be waived. */
@@ -36,7 +50,8 @@ enum spec_address_from {
     X(CPU_TYPE, "cpu-type", true)                    \
     X(PCI_DEVICES, "pci-devices", true)              \
     X(UUID, "uuid", true)                            \
-    X(POSTCOPY, "postcopy", false)
+    X(POSTCOPY, "postcopy", false)                   \
+    X(ENCRYPTION, "encryption", false)
 
 enum spec_check {
 #define SPEC_CHECK_ENUM(id, name, waivable) SPEC_CHECK_##id,
@@ -62,8 +77,11 @@ struct mig_spec {
     /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
     uint64_t bandwidth_bytes_per_s;
     bool bandwidth_auto; /* it is UINT64_MAX until the network is chosen */
-    uint32_t unsafe;     /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
-    bool dry_run;        /* preflight only: changes nothing */
+    enum spec_encrypt encrypt;
+    bool encrypt_by_policy;           /* nobody asked for it but the policy */
+    char encrypt_with[SPEC_TEXT_MAX]; /* X509: the folder; SSH: [USER@]HOST[:PORT] */
+    uint32_t unsafe;                  /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
+    bool dry_run;                     /* preflight only: changes nothing */
     bool quit_source;
     bool quit_destination;
 };
@@ -72,6 +90,9 @@ struct mig_spec {
 
 /* "machine-type", ...; static. */
 const char *spec_check_name(enum spec_check c);
+
+/* "off", "psk", ...; static. */
+const char *spec_encrypt_name(enum spec_encrypt e);
 
 /* The check of that name that may be waived, or -1: unknown or not to be waived. */
 int spec_check_waivable(const char *name);

@@ -58,6 +58,20 @@ const char *qapi_param_name(enum qapi_param p)
     return "?";
 }
 
+const char *qapi_text_param_name(enum qapi_text_param p)
+{
+    switch (p) {
+#define TEXT_PARAM_NAME(id, name) \
+    case QAPI_TEXT_PARAM_##id:    \
+        return name;
+        QAPI_TEXT_PARAMS(TEXT_PARAM_NAME)
+#undef TEXT_PARAM_NAME
+    case QAPI_TEXT_PARAM_COUNT:
+        break;
+    }
+    return "?";
+}
+
 const char *qapi_command_name(enum qapi_command c)
 {
     switch (c) {

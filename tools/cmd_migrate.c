@@ -38,6 +38,8 @@ static const char usage[] =
     "                              allows; hypervisor: as QEMU is set\n"
     "      --destination-address A an address of the destination's host; repeatable\n"
     "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
+    "      --encrypt HOW           off (default), psk, x509:DIR or ssh:[USER@]HOST: encrypt the\n"
+    "                              guest's memory on its way\n"
     "      --tls-dir DIR           ca-cert.pem, client-cert.pem, client-key.pem for tls: monitors\n"
     "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
@@ -95,6 +97,15 @@ static void on_journal_error(struct drive *d, const struct qf_err *err, void *ar
     (void)fflush(run->render.err);
 }
 
+static void on_left_behind(struct drive *d, const char *what, void *arg)
+{
+    struct run *run = arg;
+    (void)d;
+    render_clear(&run->render);
+    (void)fprintf(run->render.err, "qferry: warning: %s\n", what);
+    (void)fflush(run->render.err);
+}
+
 static void on_end(struct drive *d, const struct record_result *result, void *arg)
 {
     struct run *run = arg;
@@ -109,6 +120,7 @@ static void on_end(struct drive *d, const struct record_result *result, void *ar
 static const struct drive_ops drive_ops = {
     .on_record = on_record,
     .on_journal_error = on_journal_error,
+    .on_left_behind = on_left_behind,
     .on_end = on_end,
 };
 
@@ -298,6 +310,7 @@ static const struct option options[] = {
     {"bandwidth", required_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
+    {"encrypt", required_argument, NULL, OPT_ENGINE},
     {"tls-dir", required_argument, NULL, OPT_ENGINE},
     {"unsafe", required_argument, NULL, OPT_ENGINE},
     {"quit-source", no_argument, NULL, OPT_ENGINE},

@@ -22,6 +22,8 @@ struct world {
     bool open[MIG_SIDES];
     bool syncing;
     bool probing;
+    bool securing;
+    bool secured; /* asked for, and not removed */
     uint64_t caps[MIG_SIDES];
     struct qapi_params params;
     struct ask {
@@ -88,8 +90,18 @@ static void step(struct world *w, const struct mig_event *ev)
         case MIG_DO_PROBE:
             w->probing = true;
             break;
-        case MIG_DO_RECORD:
+        case MIG_DO_SECURE:
+            MUST(!w->secured);
+            w->securing = w->secured = true;
+            break;
+        case MIG_DO_UNSECURE:
+            MUST(w->secured);
+            w->secured = false;
+            break;
         case MIG_DO_END:
+            MUST(!w->secured);
+            break;
+        case MIG_DO_RECORD:
             break;
         }
     }
@@ -209,6 +221,10 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
         for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
             if (a->cmd.u.params.has & (1U << i))
                 w->params.value[i] = a->cmd.u.params.value[i];
+        for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++)
+            if (a->cmd.u.params.has_text & (1U << i))
+                memcpy(w->params.text[i], a->cmd.u.params.text[i],
+                       sizeof(w->params.text[i]));
         break;
     case QAPI_QUERY_YANK:
         r->u.yank_migration = how & 1;
@@ -217,6 +233,8 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
         r->u.dirty.measured = how & 1;
         r->u.dirty.bytes_per_s = byte(w) * QF_MIB;
         break;
+    case QAPI_OBJECT_ADD:
+    case QAPI_OBJECT_DEL:
     case QAPI_CALC_DIRTY_RATE:
     case QAPI_QUERY_PCI:
     case QAPI_STOP:
@@ -311,6 +329,21 @@ static void find_networks(struct world *w)
     step(w, &ev);
 }
 
+/* Ready or not; and again, since it can fail later. */
+static void secure(struct world *w)
+{
+    const uint8_t b = byte(w);
+    struct mig_secured s;
+    struct mig_event ev = {.kind = MIG_EV_SECURED, .t_ns = w->t_ns};
+    memset(&s, 0, sizeof(s));
+    if (b & 1)
+        (void)qf_fail(&s.err, QF_E_REFUSED, "no");
+    (void)strcpy(s.id, b & 2 ? "qferry-tls-1" : "");
+    (void)strcpy(s.uri[MIG_DST], "unix:/m");
+    ev.u.secured = &s;
+    step(w, &ev);
+}
+
 static void something(struct world *w)
 {
     const uint8_t b = byte(w);
@@ -341,6 +374,8 @@ static void something(struct world *w)
             step(w, &(struct mig_event){.kind = MIG_EV_CANCEL, .t_ns = w->t_ns});
         else if (b == 0xfd && w->probing)
             find_networks(w);
+        else if (b == 0xfc && w->securing)
+            secure(w);
         else if (w->syncing)
             step(w, &(struct mig_event){.kind = MIG_EV_SYNCED, .t_ns = w->t_ns});
         w->syncing = w->syncing && b >= 0xfe;
@@ -371,6 +406,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         spec.networks.network[0].rate_bytes_per_s = QF_MIB;
         spec.bandwidth_auto = b & 32;
     }
+    if ((b & 31) >= 26 && (b & 31) <= 29)
+        spec.encrypt = (enum spec_encrypt)((b & 31) - 26);
+    if (b & 32) /* what a killed qferry leaves */
+        (void)strcpy(w.params.text[QAPI_TEXT_PARAM_TLS_CREDS], "qferry-tls-0");
+    w.params.has_text = (1U << QAPI_TEXT_PARAM_COUNT) - 1;
     w.params.has = (1U << QAPI_PARAM_COUNT) - 1;
     mig_init(&w.mig, &spec, &policy);
     step(&w, &(struct mig_event){.kind = MIG_EV_BEGIN, .t_ns = w.t_ns});
