@@ -12,6 +12,7 @@
  *   what was made there stays there        told at the close */
 #include "engine/secure_uv.h"
 
+#include <arpa/inet.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdarg.h>
@@ -238,6 +239,60 @@ static void begin_psk(struct secure *s)
 
 /* ---- x509 ---- */
 
+/* The folder on this host is the folder of a QEMU of this host. */
+static bool is_here(const struct secure *s, enum mig_side_id side)
+{
+    return s->addr[side].kind == QMP_ADDR_UNIX;
+}
+
+static void check_source(struct secure *s)
+{
+    struct qf_err err;
+    if (is_here(s, MIG_SRC) &&
+        qmp_creds_check(s->spec->encrypt_with, QMP_CERT_CLIENT, NULL, 0, NULL, &err) != 0)
+        fail(s, &err);
+}
+
+static bool is_name(const char *host)
+{
+    struct in6_addr ip;
+    return host[0] != '\0' && inet_pton(AF_INET, host, &ip) != 1 && !strchr(host, ':');
+}
+
+/* The certificate must be for where the memory goes, or tls-hostname says for whom it is: another
+ * address of the destination's host, or its monitor's host. What is in a certificate of another host
+ * is not known here: an address that was chosen by number is then looked for under the name that
+ * the host was given. */
+static void check_destination(struct secure *s)
+{
+    const struct mig_spec *spec = s->spec;
+    const char *hosts[SPEC_ADDRESSES_MAX + 2];
+    struct qf_err err;
+    unsigned n = 0;
+    unsigned at = 0;
+    hosts[n++] = spec->address;
+    for (unsigned i = 0; i < spec->n_given; i++)
+        hosts[n++] = spec->given[i];
+    if (spec->monitor_host[0] != '\0')
+        hosts[n++] = spec->monitor_host;
+    if (is_here(s, MIG_DST)) {
+        if (qmp_creds_check(spec->encrypt_with, QMP_CERT_SERVER, hosts, n, &at, &err) != 0)
+            fail(s, &err);
+    } else if (!is_name(spec->address)) {
+        for (at = 0; at < n && !is_name(hosts[at]);)
+            at++;
+        at = at < n ? at : 0;
+    }
+    if (at > 0)
+        (void)snprintf(s->out.hostname, sizeof(s->out.hostname), "%s", hosts[at]);
+    if (!is_here(s, MIG_DST) || !is_here(s, MIG_SRC))
+        (void)snprintf(
+            s->out.warns, sizeof(s->out.warns),
+            "%.200s: what is in it on the %s's host cannot be checked from here; QEMU "
+            "reads it, and expects a certificate for %.160s",
+            spec->encrypt_with, is_here(s, MIG_DST) ? "source" : "destination", hosts[at]);
+}
+
 static void begin_x509(struct secure *s)
 {
     make_id(s);
@@ -246,6 +301,8 @@ static void begin_x509(struct secure *s)
                    s->spec->encrypt_with);
     for (unsigned i = 0; i < MIG_SIDES; i++)
         (void)snprintf(s->out.dir[i], sizeof(s->out.dir[0]), "%s", s->spec->encrypt_with);
+    check_source(s);
+    check_destination(s);
 }
 
 /* ---- ssh ---- */

@@ -19,7 +19,8 @@
 
 enum { PATIENCE_MS = 3000 };
 
-/* $1: the monitor's socket; $2: the text of dh.h with a blank for each newline and an underscore for
+/* The folder has no lock, and so another name than those that rundir_uv.c sweeps.
+ * $1: the monitor's socket; $2: the text of dh.h with a blank for each newline and an underscore for
  * each blank. No single quote and no newline in it: it goes in single quotes through shells of any kind. printf
  * is the shell's own, so that the key is on no command line. */
 static const char keeper[] =
@@ -29,7 +30,7 @@ static const char keeper[] =
     "elif [ \"$u\" = 0 ]; then b=/run/qferry; "
     "elif [ -n \"$XDG_RUNTIME_DIR\" ]; then b=$XDG_RUNTIME_DIR/qferry; "
     "else b=/tmp/qferry-$u; fi; "
-    "mkdir -p \"$b\" && [ -O \"$b\" ] && d=$(mktemp -d \"$b/tls-XXXXXX\") || exit 1; "
+    "mkdir -p \"$b\" && [ -O \"$b\" ] && d=$(mktemp -d \"$b/far-XXXXXX\") || exit 1; "
     "c() { rm -rf \"$d\"; }; trap c EXIT; trap \"exit 1\" HUP INT TERM; "
     "IFS= read -r k || exit 1; "
     "if [ -n \"$k\" ]; then printf \"%s\\n\" \"$k\" >\"$d/keys.psk\" || exit 1; "
