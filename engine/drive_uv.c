@@ -9,6 +9,7 @@
  *   the source's process cannot be seen    MIG_EV_HOST says so
  *   the networks cannot be probed          MIG_EV_NETWORK with the reason
  *   a fresh destination cannot be started  MIG_EV_RESTARTED with the reason
+ *   encryption cannot be made ready        MIG_EV_SECURED with the reason
  *   the journal cannot be written          on_journal_error once, on without it
  *   the journal's disk hangs               the machine waits for SYNCED, but not for ever
  *   the caller cancels at any time         MIG_EV_CANCEL
@@ -30,6 +31,7 @@
 #include "engine/restart_uv.h"
 #include "qmp/creds_uv.h"
 #include "qmp/qapi_json.h"
+#include "qmp/rundir_uv.h"
 
 enum { LINES_CAP = 64 * 1024 * 1024 };
 
@@ -278,6 +280,54 @@ static void start_probe(struct drive *d, const struct mig_do *item)
         d->handles_open++;
 }
 
+/* ---- encryption ---- */
+
+static void on_secured(struct secure *s, const struct mig_secured *out, void *arg)
+{
+    struct drive *d = arg;
+    (void)s;
+    session_secured(&d->session, now(), out);
+    carry_out(d);
+}
+
+static void feed_broken_secure(struct drive *d)
+{
+    struct mig_secured out;
+    memset(&out, 0, sizeof(out));
+    out.err = d->secure_err;
+    d->secure_broken = false;
+    session_secured(&d->session, now(), &out);
+}
+
+static void start_secure(struct drive *d)
+{
+    struct secure_peer peer[MIG_SIDES];
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        peer[i].known =
+            d->link[i] && qmp_link_peer(&d->link[i]->link, &peer[i].uid, &peer[i].gid);
+    d->secure_broken = secure_start(&d->secure, d->loop, &d->session.mig.spec, d->addr,
+                                    peer, on_secured, d, &d->secure_err) != 0;
+    if (!d->secure_broken)
+        d->handles_open++;
+}
+
+static void on_secure_closed(const char *left, void *arg)
+{
+    struct drive *d = arg;
+    if (left && d->ops->on_left_behind)
+        d->ops->on_left_behind(d, left, d->arg);
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+/* While a person has to look, what may still flow flows on. */
+static void close_secure(struct drive *d)
+{
+    if (d->secure)
+        secure_close(d->secure, d->session.mig.phase == MIG_HELD, on_secure_closed);
+    d->secure = NULL;
+}
+
 /* ---- a fresh destination ---- */
 
 static void on_restart_closed(void *arg)
@@ -362,6 +412,7 @@ static void close_all(struct drive *d)
         close_link(d, (enum mig_side_id)i);
     close_probe(d);
     close_restart(d);
+    close_secure(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     start_sync(d); /* the result, too, is put on the disk */
 }
@@ -399,6 +450,12 @@ static void carry_out_list(struct drive *d)
         case MIG_DO_RESTART:
             start_restart(d, item);
             break;
+        case MIG_DO_SECURE:
+            start_secure(d);
+            break;
+        case MIG_DO_UNSECURE:
+            close_secure(d);
+            break;
         case MIG_DO_SYNC: /* last: it need not hold up what goes to QEMU */
             sync = true;
             break;
@@ -434,6 +491,8 @@ static void carry_out(struct drive *d)
         } else if (d->restart_broken) {
             d->restart_broken = false;
             session_restarted(&d->session, now(), d->restart_err.text);
+        } else if (d->secure_broken) {
+            feed_broken_secure(d);
         } else if (d->synced_now) {
             d->synced_now = false;
             session_synced(&d->session, now(), false);
@@ -517,6 +576,7 @@ int drive_start(struct drive *d,
 {
     static const struct session_ops session_ops = {.on_line = on_line};
     memset(d, 0, sizeof(*d));
+    qmp_rundir_sweep();
     d->ops = ops;
     d->arg = arg;
     d->loop = loop;

@@ -9,6 +9,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
+#include "engine/secure_uv.h"
 #include "engine/session.h"
 #include "netsel/probe_uv.h"
 #include "qmp/link_uv.h"
@@ -23,6 +24,9 @@ struct drive_ops {
                       void *arg);
     /* The journal cannot be written any more; said once; the migration goes on. May be NULL. */
     void (*on_journal_error)(struct drive *d, const struct qf_err *err, void *arg);
+    /* Something of this move could not be removed: a sentence, lent. Just before on_end. May be
+     * NULL. */
+    void (*on_left_behind)(struct drive *d, const char *what, void *arg);
     /* The migration is over and nothing of the drive is in the loop any more: its memory may be
      * freed. Called from the loop, once. */
     void (*on_end)(struct drive *d, const struct record_result *result, void *arg);
@@ -47,6 +51,9 @@ struct drive {
     struct netsel_probe *probe; /* NULL: none */
     bool probe_broken;          /* likewise: it could not be begun ... */
     struct qf_err probe_err;    /* ... for this reason */
+    struct secure *secure;      /* NULL: none */
+    bool secure_broken;         /* likewise: it could not be begun ... */
+    struct qf_err secure_err;   /* ... for this reason */
     bool synced_now;            /* likewise: nothing to sync */
     bool cancel_wanted;         /* not told to the machine yet */
     bool over;

@@ -141,6 +141,11 @@ static json_t *dump_spec(const struct mig_spec *s)
     put_channels(o, s);
     journal_put(o, "retries", json_integer((json_int_t)s->retries));
     journal_put(o, "restarts", json_boolean(s->restarts));
+    if (s->encrypt != SPEC_ENCRYPT_OFF) {
+        journal_put_text(o, "encrypt", spec_encrypt_name(s->encrypt));
+        journal_put_text(o, "encrypt_with", s->encrypt_with);
+        journal_put(o, "encrypt_by_policy", json_boolean(s->encrypt_by_policy));
+    }
     journal_put(o, "unsafe", json_integer(s->unsafe));
     journal_put(o, "dry_run", json_boolean(s->dry_run));
     if (s->attach)
@@ -215,6 +220,9 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
     const json_t *given = json_object_get(o, "given");
     const json_t *networks = json_object_get(o, "networks");
     const uint64_t from = get_u64(o, "address_from");
+    const char *encrypt = json_string_value(json_object_get(o, "encrypt"));
+    if (!encrypt) /* off, or a journal from before there was anything else */
+        encrypt = spec_encrypt_name(SPEC_ENCRYPT_OFF);
     if (json_array_size(given) > SPEC_ADDRESSES_MAX || from > SPEC_ADDRESS_GIVEN ||
         (networks && !netsel_load_wish(networks, &s->networks)))
         return false;
@@ -223,6 +231,13 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
         const char *text = json_string_value(json_array_get(given, i));
         (void)snprintf(s->given[s->n_given++], SPEC_TEXT_MAX, "%s", text ? text : "");
     }
+    while (s->encrypt < SPEC_ENCRYPT_COUNT &&
+           strcmp(spec_encrypt_name(s->encrypt), encrypt) != 0)
+        s->encrypt++;
+    if (s->encrypt == SPEC_ENCRYPT_COUNT)
+        return false;
+    get_text(o, "encrypt_with", s->encrypt_with, sizeof(s->encrypt_with));
+    s->encrypt_by_policy = json_is_true(json_object_get(o, "encrypt_by_policy"));
     s->bandwidth_auto = json_is_true(json_object_get(o, "bandwidth_auto"));
     s->port_first = (uint16_t)get_u64(o, "port_first");
     s->port_last = (uint16_t)get_u64(o, "port_last");

@@ -345,6 +345,8 @@ static void end(struct mig *m, struct mig_todo *todo)
     if (told)
         tell_outcome(m, r, &told->u.outcome);
     mig_sync(m, todo);
+    if (m->secure_asked)
+        (void)mig_todo_add(todo, MIG_DO_UNSECURE, MIG_SRC);
     for (unsigned i = 0; i < MIG_SIDES; i++)
         if (m->side[i].link == MIG_LINK_UP || m->side[i].link == MIG_LINK_OPENING)
             (void)mig_todo_add(todo, MIG_DO_CLOSE, (enum mig_side_id)i);
@@ -492,6 +494,8 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
     mig_release_ask(m, ev);
     if (ev->kind == MIG_EV_NETWORK)
         mig_take_network(m, ev->u.network);
+    if (ev->kind == MIG_EV_SECURED)
+        mig_take_secured(m, ev->u.secured, todo);
     if (ev->kind == MIG_EV_OPERATOR)
         mig_operate(m, &ev->u.op, todo);
     handle(m, ev, todo);

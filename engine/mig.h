@@ -102,6 +102,10 @@ struct mig_side {
     uint64_t caps_changed; /* bits that qferry turned */
     struct qapi_params params_found;
     uint32_t params_changed;
+    uint32_t texts_changed;       /* likewise, QAPI_TEXT_PARAM_... */
+    char creds_id[QAPI_TEXT_MAX]; /* credentials that are to be removed in the end ... */
+    char
+        creds_left[QAPI_TEXT_MAX]; /* ... and those that an earlier qferry has left there */
 
     int64_t heard_ns;   /* its last in-band answer: its main loop lived then */
     bool shutdown_seen; /* SHUTDOWN: this QEMU is about to exit */
@@ -211,6 +215,11 @@ struct mig {
     char channels_refusal[QAPI_TEXT_MAX]; /* its words */
     struct mig_process process;           /* the source's */
     uint64_t switchover_bytes_per_s;      /* avail-switchover-bandwidth as set; 0: not */
+    bool judged;                          /* PREFLIGHT has given its verdict */
+    bool secure_asked;                    /* MIG_DO_SECURE was given */
+    bool secure_known;                    /* MIG_EV_SECURED has come */
+    int64_t secure_ns;                    /* when it was asked for */
+    struct mig_secured secured;
 
     /* The course of it. */
     bool cancel_wanted;

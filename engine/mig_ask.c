@@ -32,6 +32,8 @@ static const struct {
     [QAPI_QUERY_DIRTY_RATE]       = {30000, LATE_PHASE},
     [QAPI_SET_CAPS]               = {30000, LATE_GIVE_UP},
     [QAPI_SET_PARAMS]             = {30000, LATE_GIVE_UP},
+    [QAPI_OBJECT_ADD]             = {30000, LATE_GIVE_UP},
+    [QAPI_OBJECT_DEL]             = {30000, LATE_GIVE_UP},
     [QAPI_STOP]                   = {30000, LATE_PHASE},
     [QAPI_CONT]                   = {60000, LATE_PHASE},
     [QAPI_QUIT]                   = {10000, LATE_PHASE},
@@ -87,6 +89,8 @@ static unsigned leave_for(enum mig_side_id side, enum qapi_command c)
     case QAPI_QUERY_DIRTY_RATE:
     case QAPI_SET_CAPS:
     case QAPI_SET_PARAMS:
+    case QAPI_OBJECT_ADD:
+    case QAPI_OBJECT_DEL:
     case QAPI_STOP:
     case QAPI_MIGRATE_INCOMING:
     case QAPI_COMMAND_COUNT:

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine/base/err.h"
+#include "engine/spec.h"
 #include "netsel/netsel.h"
 #include "qmp/qapi.h"
 
@@ -27,6 +28,7 @@ enum mig_event_kind {
     MIG_EV_HOST,     /* what the kernel says of the source's QEMU, on this host */
     /* the command of MIG_DO_RESTART has ended, well or not */
     MIG_EV_RESTARTED,
+    MIG_EV_SECURED, /* what MIG_DO_SECURE has made ready; a second one: it has failed since */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -88,6 +90,23 @@ struct mig_process {
     int64_t pid;
 };
 
+enum { SECURED_ID_MAX = 40 };
+
+/* What is ready on both hosts for the encryption of the memory. Nothing of it is secret: it goes
+ * to the journal. Which of the members mean anything, spec.encrypt says. */
+struct mig_secured {
+    struct qf_err err; /* code QF_E_OK: it is ready; else why it is not */
+    /* PSK, X509: the objects that QEMU is given, and the folder as each QEMU sees it */
+    char id[SECURED_ID_MAX];
+    char dir[MIG_SIDES][QAPI_DIR_MAX];
+    char hostname
+        [SPEC_TEXT_MAX]; /* X509: whose certificate it is to be; "": the address's */
+    /* SSH: where the source goes to, and where the destination listens */
+    char uri[MIG_SIDES][QAPI_URI_MAX];
+    char says[SPEC_TEXT_MAX]; /* how, for people */
+    char warns[QF_ERR_TEXT];  /* what could not be checked; "": nothing */
+};
+
 struct mig_event {
     enum mig_event_kind kind;
     int64_t t_ns;          /* monotonic; never goes backwards */
@@ -114,6 +133,7 @@ struct mig_event {
             bool failed;
             char text[QF_ERR_TEXT]; /* why: how it ended, and its last words */
         } restarted;
+        const struct mig_secured *secured; /* lent */
     } u;
 };
 

@@ -101,6 +101,44 @@ bool again_watch(struct mig *m, struct mig_todo *todo);
 /* MIG_EV_NETWORK in the course of a migration: what it says of the network in use, and of others. */
 void again_take_network(struct mig *m, const struct netsel_facts *f);
 
+/* ---- encryption (mig_secure.c) ---- */
+
+/* Before CONFIGURE: what QEMU's own settings found there mean, and whether what is asked for can
+ * be set at all. A sentence why not, or NULL; warn: one to be said in any case, or "". */
+const char *mig_secure_refuses(const struct mig *m, char text[RECORD_TEXT_MAX], char *warn);
+
+/* Is what spec.encrypt asks for ready? Otherwise it has been asked for, and MIG_EV_SECURED is to
+ * be waited for. Once it is known: a record of it, and mig_fail when it is not to be had. */
+bool mig_is_secured(struct mig *m, struct mig_todo *todo);
+
+/* MIG_EV_SECURED: the first one is kept, later ones are told. */
+void mig_take_secured(struct mig *m, const struct mig_secured *s, struct mig_todo *todo);
+
+/* What a side's tls-creds and tls-hostname are to be: the bits and texts that shall be set. */
+void mig_secure_texts(const struct mig *m, enum mig_side_id side, struct qapi_params *p);
+
+/* Settings that an earlier qferry has left count as not set from here on, and are to be removed. */
+void mig_secure_adopt(struct mig *m);
+
+/* A move is taken up that runs: is its memory encrypted as this request wants it? */
+bool mig_secure_is_kept(const struct mig *m);
+
+/* Where memory goes through a tunnel: the URI of that side; NULL: there is none. */
+const char *mig_secure_uri(const struct mig *m, enum mig_side_id side);
+
+/* Rows of the recipe (recipe.h): credentials that were left, and those of this move. */
+bool mig_ask_left_creds(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd);
+int mig_hear_left_creds(struct mig *m,
+                        enum mig_side_id side,
+                        const struct qapi_reply *r,
+                        struct mig_todo *todo);
+bool mig_ask_creds(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd);
+int mig_hear_creds(struct mig *m,
+                   enum mig_side_id side,
+                   const struct qapi_reply *r,
+                   struct mig_todo *todo);
+bool mig_undo_creds(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd);
+
 /* ---- the operator (mig_operator.c) ---- */
 
 /* Do what was asked for, or note why not; the phase is called afterwards. */

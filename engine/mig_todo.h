@@ -25,6 +25,11 @@ enum mig_do_kind {
     MIG_DO_SEND,   /* send cmd to side under id; MIG_EV_REPLY or MIG_EV_DOWN follows */
     MIG_DO_CLOSE,  /* close the link to side; nothing follows */
     MIG_DO_PROBE,  /* find out about the networks of the spec; MIG_EV_NETWORK follows */
+    MIG_DO_SECURE, /* make ready what spec.encrypt asks for, for spec.address as it is now;
+                    * MIG_EV_SECURED follows */
+    /* remove it again, once; nothing follows. In MIG_HELD a tunnel is left to end with the
+     * connection that it carries */
+    MIG_DO_UNSECURE,
     MIG_DO_SYNC,   /* put the journal on the disk; MIG_EV_SYNCED follows */
     MIG_DO_RECORD, /* write it down */
     MIG_DO_END     /* the migration is over; the result record came before */

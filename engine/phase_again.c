@@ -185,11 +185,18 @@ static void start_over(struct mig *m, struct mig_todo *todo)
     memset(&m->side[MIG_DST], 0, sizeof(m->side[MIG_DST]));
     src->caps_changed = 0;
     src->params_changed = 0;
+    src->texts_changed = 0;
+    src->creds_left[0] = src->creds_id[0] = '\0';
     src->has_last_ram = false;
     src->stop_t_ns = src->resume_t_ns = 0;
     src->fresh = false;
     m->recipe = (struct recipe_run){.next = 0};
     policy_run_init(&m->policy_run);
+    if (m->secure_asked) /* a certificate is for an address, a tunnel for a network */
+        (void)mig_todo_add(todo, MIG_DO_UNSECURE, MIG_SRC);
+    m->secure_asked = m->secure_known = m->judged = false;
+    m->channels_doubted = 0;
+    m->rhythm = (struct mig_rhythm){.measures = 0};
     m->network_known = m->next_known = false;
     m->network_bytes_per_s = 0;
     if (m->spec.bandwidth_auto)

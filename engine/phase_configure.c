@@ -267,6 +267,20 @@ static uint64_t wanted_bandwidth(const struct mig *m)
     return SPEC_BANDWIDTH_HYPERVISOR;
 }
 
+/* What differs from what is there is sent, and remembered; what was left there by an earlier
+ * qferry differs (mig_secure.c). */
+static bool fill_texts(struct mig *m, enum mig_side_id side, struct qapi_params *p)
+{
+    struct mig_side *s = &m->side[side];
+    mig_secure_texts(m, side, p);
+    for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++)
+        if ((p->has_text & (1U << i)) && !(s->texts_changed & (1U << i)) &&
+            strcmp(p->text[i], s->params_found.text[i]) == 0)
+            p->has_text &= ~(1U << i);
+    s->texts_changed |= p->has_text;
+    return p->has_text != 0;
+}
+
 /* The same on both sides, or the destination hangs (fact sheet 3.6). */
 static void want_channels(const struct mig *m,
                           const struct mig_side *s,
@@ -293,7 +307,7 @@ static bool ask_dst_params(struct mig *m, enum mig_side_id side, struct qapi_cmd
     want_channels(m, s, &cmd->u.params);
     leave_out_what_is(s, &cmd->u.params);
     s->params_changed = cmd->u.params.has;
-    return cmd->u.params.has != 0;
+    return fill_texts(m, side, &cmd->u.params) || cmd->u.params.has != 0;
 }
 
 /* Which methods a QEMU was built with only its schema would tell, and that costs the guest (see
@@ -342,7 +356,8 @@ static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
     m->bandwidth_limit = limits->has & (1U << QAPI_PARAM_MAX_BANDWIDTH)
                              ? limits->value[QAPI_PARAM_MAX_BANDWIDTH]
                              : POLICY_UNKNOWN;
-    return p->has != 0;
+    const bool texts = fill_texts(m, side, p);
+    return p->has != 0 || texts;
 }
 
 static bool undo_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -351,7 +366,8 @@ static bool undo_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *c
     cmd->command = QAPI_SET_PARAMS;
     cmd->u.params = s->params_found;
     cmd->u.params.has &= s->params_changed;
-    return cmd->u.params.has != 0;
+    cmd->u.params.has_text &= s->texts_changed;
+    return (cmd->u.params.has | cmd->u.params.has_text) != 0;
 }
 
 static bool ask_read_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -362,12 +378,32 @@ static bool ask_read_params(struct mig *m, enum mig_side_id side, struct qapi_cm
     return true;
 }
 
+/* What decides whether the memory is encrypted. */
+static int hear_read_texts(struct mig *m,
+                           enum mig_side_id side,
+                           const struct qapi_reply *r,
+                           struct mig_todo *todo)
+{
+    struct qapi_params want = {.has = 0};
+    (void)todo;
+    mig_secure_texts(m, side, &want);
+    for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++) {
+        if (!(want.has_text & (1U << i)) ||
+            (!r->refused && strcmp(want.text[i], r->u.params.text[i]) == 0))
+            continue;
+        mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
+                 "%s: %s was set but reads back otherwise: does another client change it?",
+                 mig_side_name(side), qapi_text_param_name((enum qapi_text_param)i));
+        return -1;
+    }
+    return 0;
+}
+
 static int hear_read_params(struct mig *m,
                             enum mig_side_id side,
                             const struct qapi_reply *r,
                             struct mig_todo *todo)
 {
-    (void)todo;
     const uint64_t *is = r->u.params.value;
     const char *wrong = NULL;
     if (side == MIG_SRC && is[QAPI_PARAM_DOWNTIME_LIMIT] != m->downtime_limit_ms)
@@ -380,7 +416,7 @@ static int hear_read_params(struct mig *m,
         wrong = side == MIG_SRC ? qapi_param_name(QAPI_PARAM_DOWNTIME_LIMIT)
                                 : qapi_param_name(QAPI_PARAM_MULTIFD_CHANNELS);
     if (!wrong)
-        return 0;
+        return hear_read_texts(m, side, r, todo);
     mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
              "%s: %s was set but reads back otherwise: does another client change it?",
              mig_side_name(side), wrong);
@@ -389,7 +425,8 @@ static int hear_read_params(struct mig *m,
 
 static bool ask_read_dst_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
 {
-    return m->channels > 0 && ask_read_params(m, side, cmd);
+    return (m->channels > 0 || m->spec.encrypt != SPEC_ENCRYPT_OFF) &&
+           ask_read_params(m, side, cmd);
 }
 
 /* ---- the destination ---- */
@@ -406,13 +443,16 @@ static bool ask_listen(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
 {
     (void)side;
     const struct mig_spec *spec = &m->spec;
+    const char *tunnel = mig_secure_uri(m, MIG_DST);
     char *uri = cmd->u.migrate.uri;
     const size_t size = sizeof(cmd->u.migrate.uri);
     const char *open = strchr(spec->address, ':') ? "[" : "";
     const char *close = strchr(spec->address, ':') ? "]" : "";
     cmd->command = QAPI_MIGRATE_INCOMING;
     cmd->u.migrate.stay_on_error = !m->incoming_plain;
-    if (spec->port_last > spec->port_first)
+    if (tunnel)
+        (void)snprintf(uri, size, "%s", tunnel);
+    else if (spec->port_last > spec->port_first)
         (void)snprintf(uri, size, "tcp:%s%s%s:%u,to=%u", open, spec->address, close,
                        spec->port_first, spec->port_last);
     else
@@ -437,8 +477,9 @@ static int hear_listen(struct mig *m,
         m->incoming_plain = true;
         return 0;
     }
+    const char *tunnel = mig_secure_uri(m, MIG_DST);
     mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: migrate-incoming on %s: %s",
-             mig_side_name(side), m->spec.address, r->error_desc);
+             mig_side_name(side), tunnel ? tunnel : m->spec.address, r->error_desc);
     return -1;
 }
 
@@ -463,6 +504,11 @@ static int hear_port(struct mig *m,
     (void)todo;
     const struct qapi_migrate *q = &r->u.migrate;
     const char *address = m->spec.address;
+    const char *tunnel = mig_secure_uri(m, MIG_SRC);
+    if (tunnel) {
+        (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", tunnel);
+        return 0;
+    }
     if (r->refused || q->listen_port[0] == '\0') {
         mig_fail(m, OUTCOME_FAILED, QF_E_QMP,
                  "%s: does not say on which port it listens%s%s", mig_side_name(side),
@@ -482,11 +528,15 @@ static const struct step configure[] = {
     {"capabilities",      MIG_DST, false, NULL, ask_caps,            hear_dst_caps,    undo_caps   },
     {"capabilities",      MIG_DST, true,  NULL, ask_dst_caps_again,  hear_dst_caps,    NULL        },
     {"capabilities",      MIG_DST, true,  NULL, ask_dst_caps_again,  hear_dst_caps,    NULL        },
+    {"old credentials",   MIG_DST, false, NULL, mig_ask_left_creds,  mig_hear_left_creds, NULL     },
     {"parameters",        MIG_DST, true,  NULL, ask_dst_params,      hear_params,      undo_params },
+    {"credentials",       MIG_DST, false, NULL, mig_ask_creds,       mig_hear_creds,   mig_undo_creds},
     {"read capabilities", MIG_DST, true,  NULL, ask_read_caps,       hear_read_caps,   NULL        },
     {"read parameters",   MIG_DST, false, NULL, ask_read_dst_params, hear_read_params, NULL        },
     {"capabilities",      MIG_SRC, false, NULL, ask_caps,            hear_src_caps,    undo_caps   },
+    {"old credentials",   MIG_SRC, false, NULL, mig_ask_left_creds,  mig_hear_left_creds, NULL     },
     {"parameters",        MIG_SRC, false, NULL, ask_params,          hear_params,      undo_params },
+    {"credentials",       MIG_SRC, false, NULL, mig_ask_creds,       mig_hear_creds,   mig_undo_creds},
     {"read capabilities", MIG_SRC, false, NULL, ask_read_caps,       hear_read_caps,   NULL        },
     {"read parameters",   MIG_SRC, false, NULL, ask_read_params,     hear_read_params, NULL        },
     /* Only if the source has refused channels that the destination took: */

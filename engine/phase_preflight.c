@@ -104,6 +104,8 @@ static int hear_fact(struct mig *m,
     case QAPI_QUERY_YANK:
     case QAPI_SET_CAPS:
     case QAPI_SET_PARAMS:
+    case QAPI_OBJECT_ADD:
+    case QAPI_OBJECT_DEL:
     case QAPI_CALC_DIRTY_RATE:
     case QAPI_QUERY_DIRTY_RATE:
     case QAPI_STOP:
@@ -221,12 +223,28 @@ static bool is_handed_over(const struct mig *m)
 
 enum { TRIGGER_DEFAULT_PERCENT = 50 /* QEMU's own (migration/options.c) */ };
 
+/* It was begun without the encryption that is asked for now. While the source can have its guest
+ * back it gets it, and nothing more goes over; later, stopping would lose the guest. */
+static void take_back_in_the_clear(struct mig *m,
+                                   enum owner_stage stage,
+                                   struct mig_todo *todo)
+{
+    if (stage == STAGE_COPYING || stage == STAGE_AT_SWITCH)
+        mig_fail(m, OUTCOME_ABORTED, QF_E_GAVE_UP,
+                 "the move that was under way is not encrypted, and --encrypt %s was asked "
+                 "for: given up, the same command begins anew",
+                 spec_encrypt_name(m->spec.encrypt));
+    else if (stage != STAGE_MOVED)
+        mig_warn(todo, "the move that is taken up is not encrypted");
+}
+
 static void take_up(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
     m->taken_up = true;
     m->incoming_asked = true;
     configure_adopt(m);
+    mig_secure_adopt(m);
     m->started = true;
     m->migrate_ns = m->now_ns;
     /* What it was before the switch cannot be asked any more. A paused source is seen to be
@@ -272,6 +290,10 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         "a migration between these two is under way (source %s, destination %s): "
         "taking it up; settings that were changed for it before are not known and stay",
         qapi_mig_name(src->migrate.status), qapi_mig_name(m->side[MIG_DST].migrate.status));
+    struct owner_view v;
+    mig_view(m, &v);
+    if (!mig_secure_is_kept(m))
+        take_back_in_the_clear(m, v.stage, todo);
     const bool broken = mig_is_broken(src->migrate.status) ||
                         mig_is_broken(m->side[MIG_DST].migrate.status);
     mig_go(m, m->side[MIG_DST].silent || broken ? MIG_RECOVER : MIG_RECONCILE);
@@ -333,10 +355,16 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     }
     if (!mig_knows_network(m))
         return;
-    m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
-                   m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED;
-    preflight_judge(m, todo);
-    mig_use_network(m, todo);
+    if (!m->judged) {
+        m->judged = true;
+        m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
+                       m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED;
+        mig_secure_adopt(m);
+        preflight_judge(m, todo);
+        mig_use_network(m, todo);
+    }
+    if (!m->has_reason && !mig_is_secured(m, todo))
+        return;
     if (m->has_reason) {
         mig_go(m, MIG_FAILED);
     } else if (m->spec.dry_run) {

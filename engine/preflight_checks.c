@@ -434,6 +434,27 @@ static void check_zero_copy(struct mig *m, struct mig_todo *todo, struct verdict
     object(m, SPEC_CHECK_ZERO_COPY, c, v);
 }
 
+/* That what is asked for is ready is told later (mig_secure.c): it is made ready only for a move
+ * that nothing else speaks against. */
+static void check_encryption(struct mig *m, struct mig_todo *todo, struct verdict *v)
+{
+    char text[RECORD_TEXT_MAX];
+    char warn[RECORD_TEXT_MAX];
+    const char *refused = mig_secure_refuses(m, text, warn);
+    if (!refused && warn[0] == '\0')
+        return;
+    struct record_check *c = begin_check(m, todo, SPEC_CHECK_ENCRYPTION);
+    (void)snprintf(c->message, sizeof(c->message), "%s", refused ? refused : warn);
+    (void)snprintf(c->source, sizeof(c->source), "%.100s",
+                   m->side[MIG_SRC].params_found.text[QAPI_TEXT_PARAM_TLS_CREDS]);
+    (void)snprintf(c->destination, sizeof(c->destination), "%.100s",
+                   m->side[MIG_DST].params_found.text[QAPI_TEXT_PARAM_TLS_CREDS]);
+    if (refused)
+        object(m, SPEC_CHECK_ENCRYPTION, c, v);
+    else
+        c->verdict = CHECK_WARNING;
+}
+
 void preflight_judge(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
@@ -460,6 +481,7 @@ void preflight_judge(struct mig *m, struct mig_todo *todo)
     check_postcopy(m, todo);
     check_channels(m, todo, &v);
     check_zero_copy(m, todo, &v);
+    check_encryption(m, todo, &v);
     if (v.refused > 1)
         mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED, "%s (and %u more)", v.first,
                  v.refused - 1);

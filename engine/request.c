@@ -199,6 +199,47 @@ static int set_address(struct request *r, const char *value, struct qf_err *err)
     return 0;
 }
 
+/* off|psk|x509:DIR|ssh:[USER@]HOST[:PORT] */
+static int set_encrypt(struct request *r, const char *value, struct qf_err *err)
+{
+    enum spec_encrypt how = SPEC_ENCRYPT_OFF;
+    const char *with = "";
+    if (strcmp(value, "off") == 0)
+        how = SPEC_ENCRYPT_OFF;
+    else if (strcmp(value, "psk") == 0)
+        how = SPEC_ENCRYPT_PSK;
+    else if (strncmp(value, "x509:", 5) == 0) {
+        how = SPEC_ENCRYPT_X509;
+        with = value + 5;
+        if (with[0] != '/' || strlen(with) >= QAPI_DIR_MAX)
+            return qf_fail(
+                err, QF_E_USAGE,
+                "--encrypt: '%s' names no folder: write x509:/DIR, from the root, "
+                "as each QEMU sees it",
+                value);
+    } else if (strncmp(value, "ssh:", 4) == 0) {
+        char text[SPEC_TEXT_MAX + 8];
+        struct qmp_addr addr;
+        how = SPEC_ENCRYPT_SSH;
+        with = value + 4;
+        if (strlen(with) >= SPEC_TEXT_MAX || strchr(with, '/'))
+            return qf_fail(err, QF_E_USAGE,
+                           "--encrypt: '%s' names no host: write ssh:[USER@]HOST", value);
+        (void)snprintf(text, sizeof(text), "ssh:%s/-", with);
+        if (qmp_addr_parse(text, &addr, err) != 0)
+            return qf_fail(err, QF_E_USAGE,
+                           "--encrypt: '%s' names no host: write ssh:[USER@]HOST", value);
+    } else
+        return qf_fail(err, QF_E_USAGE,
+                       "--encrypt: '%s' is not one of off, psk, x509:DIR, "
+                       "ssh:[USER@]HOST",
+                       value);
+    r->spec.encrypt = how;
+    memcpy(r->spec.encrypt_with, with, strlen(with) + 1);
+    r->has_encrypt = true;
+    return 0;
+}
+
 static int add_set(struct request *r,
                    const char *option,
                    const char *value,
@@ -235,6 +276,8 @@ int request_option(struct request *r,
         r->tls_dir = value;
         return 0;
     }
+    if (strcmp(name, "encrypt") == 0)
+        return set_encrypt(r, value, err);
     if (strcmp(name, "port") == 0)
         return set_port(r, value, err);
     if (strcmp(name, "bandwidth") == 0)
@@ -359,6 +402,36 @@ static int check_channels(const struct mig_spec *s, struct qf_err *err)
     return 0;
 }
 
+/* What is asked for, and what the policy says of it. */
+static int finish_encrypt(struct request *r, struct qf_err *err)
+{
+    struct mig_spec *s = &r->spec;
+    switch (r->policy.encrypt) {
+    case POLICY_ENCRYPT_ALLOWED:
+        return 0;
+    case POLICY_ENCRYPT_REQUIRED:
+        if (s->encrypt != SPEC_ENCRYPT_OFF)
+            return 0;
+        if (r->has_encrypt)
+            return qf_fail(err, QF_E_USAGE,
+                           "--encrypt: off, but policy %s requires encryption; leave the "
+                           "option out (then it is psk), choose another policy, or --set "
+                           "encrypt=allowed if the network may be trusted",
+                           r->policy.name);
+        s->encrypt = SPEC_ENCRYPT_PSK;
+        s->encrypt_by_policy = true;
+        return 0;
+    case POLICY_ENCRYPT_FORBIDDEN:
+        if (s->encrypt == SPEC_ENCRYPT_OFF)
+            return 0;
+        return qf_fail(err, QF_E_USAGE,
+                       "--encrypt: %s, but policy %s forbids encryption; leave the option "
+                       "out, choose another policy, or --set encrypt=allowed",
+                       spec_encrypt_name(s->encrypt), r->policy.name);
+    }
+    return 0;
+}
+
 int request_finish(struct request *r, struct qf_err *err)
 {
     if (check_channels(&r->spec, err) != 0)
@@ -368,12 +441,8 @@ int request_finish(struct request *r, struct qf_err *err)
     for (unsigned i = 0; i < r->n_sets; i++)
         if (apply_set(r, r->sets[i].option, r->sets[i].value, err) != 0)
             return -(int)QF_E_USAGE;
-    if (r->policy.encrypt == POLICY_ENCRYPT_REQUIRED)
-        return qf_fail(err, QF_E_USAGE,
-                       "policy %s: encrypt is required, and this qferry cannot encrypt the "
-                       "guest's memory; choose another policy, or --set encrypt=allowed if "
-                       "the network may be trusted",
-                       r->policy.name);
+    if (finish_encrypt(r, err) != 0)
+        return -(int)err->code;
     finish_address(&r->spec, &r->addr[MIG_DST]);
     return finish_networks(&r->spec, &r->addr[MIG_DST], err);
 }

@@ -28,6 +28,7 @@ struct request {
     unsigned n_sets;
     const char *tls_dir;
     const char *restart_command; /* --restart-destination; NULL: none; lent */
+    bool has_encrypt;            /* --encrypt was given */
 };
 
 /* The default policy, the default of everything else. */
@@ -40,7 +41,7 @@ int request_sides(struct request *r,
                   struct qf_err *err);
 
 /* One option by its long name without dashes; value NULL for flags. Known: set, max-downtime,
- * timeout, network, destination-address, tls-dir, port, bandwidth, channels, compression,
+ * timeout, network, destination-address, tls-dir, port, encrypt, bandwidth, channels, compression,
  * zero-copy, unsafe, retries, restart-destination, dry-run, quit-source, quit-destination, policy
  * (a built-in's name). value must live until request_finish.
  * QF_E_USAGE names the option and what was wrong with it. */

@@ -61,9 +61,11 @@ static json_t *command_json(const struct qapi_cmd *cmd, bool oob)
 static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
 {
     static const char *const names[] = {
-        [MIG_DO_OPEN] = "open",   [MIG_DO_SEND] = "send",       [MIG_DO_CLOSE] = "close",
-        [MIG_DO_SYNC] = "sync",   [MIG_DO_RECORD] = "record",   [MIG_DO_END] = "end",
-        [MIG_DO_PROBE] = "probe", [MIG_DO_RESTART] = "restart",
+        [MIG_DO_OPEN] = "open",     [MIG_DO_SEND] = "send",
+        [MIG_DO_CLOSE] = "close",   [MIG_DO_SYNC] = "sync",
+        [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
+        [MIG_DO_PROBE] = "probe",   [MIG_DO_RESTART] = "restart",
+        [MIG_DO_SECURE] = "secure", [MIG_DO_UNSECURE] = "unsecure",
     };
     json_t *o = journal_line(&s->clock, d->kind == MIG_DO_END ? "end" : "do", t_ns);
     if (d->kind != MIG_DO_END)
@@ -215,6 +217,36 @@ void session_restarted(struct session *s, int64_t t_ns, const char *why)
     step(s, &ev);
 }
 
+/* Each member of an object line that stands for a side, by its name. */
+static json_t *sides_json(const char *src, const char *dst)
+{
+    json_t *o = json_object();
+    journal_put_text(o, side_name(MIG_SRC), src);
+    journal_put_text(o, side_name(MIG_DST), dst);
+    if (json_object_size(o) == MIG_SIDES)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
+void session_secured(struct session *s, int64_t t_ns, const struct mig_secured *secured)
+{
+    json_t *o = event_line(s, t_ns, "secured");
+    journal_put(o, "code", json_integer((json_int_t)secured->err.code));
+    if (secured->err.code != QF_E_OK)
+        journal_put_text(o, "text", secured->err.text);
+    journal_put_text(o, "credentials", secured->id);
+    journal_put(o, "dir", sides_json(secured->dir[MIG_SRC], secured->dir[MIG_DST]));
+    journal_put_text(o, "hostname", secured->hostname);
+    journal_put(o, "uri", sides_json(secured->uri[MIG_SRC], secured->uri[MIG_DST]));
+    journal_put_text(o, "says", secured->says);
+    journal_put_text(o, "warns", secured->warns);
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_SECURED, .t_ns = t_ns};
+    ev.u.secured = secured;
+    step(s, &ev);
+}
+
 /* Journaled as it was said: a replay reads it again. */
 static void feed_operator(struct session *s,
                           int64_t t_ns,
@@ -282,17 +314,45 @@ static bool read_side(const json_t *line, enum mig_side_id *side)
     return true;
 }
 
+/* The code of a line; otherwise when it names none. */
+static enum qf_code read_code(const json_t *line, enum qf_code otherwise)
+{
+    const json_int_t code = json_integer_value(json_object_get(line, "code"));
+    return code > 0 && code <= QF_E_HELD ? (enum qf_code)code : otherwise;
+}
+
+static void read_text(const json_t *line, const char *key, char *out, size_t size)
+{
+    const char *text = json_string_value(json_object_get(line, key));
+    (void)snprintf(out, size, "%s", text ? text : "");
+}
+
+static void feed_secured(struct session *s, int64_t t_ns, const json_t *line)
+{
+    struct mig_secured c;
+    const json_t *dir = json_object_get(line, "dir");
+    const json_t *uri = json_object_get(line, "uri");
+    memset(&c, 0, sizeof(c));
+    c.err.code = read_code(line, QF_E_OK);
+    read_text(line, "text", c.err.text, sizeof(c.err.text));
+    read_text(line, "credentials", c.id, sizeof(c.id));
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        read_text(dir, side_name((enum mig_side_id)i), c.dir[i], sizeof(c.dir[i]));
+        read_text(uri, side_name((enum mig_side_id)i), c.uri[i], sizeof(c.uri[i]));
+    }
+    read_text(line, "hostname", c.hostname, sizeof(c.hostname));
+    read_text(line, "says", c.says, sizeof(c.says));
+    read_text(line, "warns", c.warns, sizeof(c.warns));
+    session_secured(s, t_ns, &c);
+}
+
 static void feed_down(struct session *s,
                       int64_t t_ns,
                       enum mig_side_id side,
                       const json_t *line)
 {
-    struct qf_err why = {.code = QF_E_LOST};
-    const json_int_t code = json_integer_value(json_object_get(line, "code"));
-    if (code > 0 && code <= QF_E_HELD)
-        why.code = (enum qf_code)code;
-    const char *text = json_string_value(json_object_get(line, "text"));
-    (void)snprintf(why.text, sizeof(why.text), "%s", text ? text : "");
+    struct qf_err why = {.code = read_code(line, QF_E_LOST)};
+    read_text(line, "text", why.text, sizeof(why.text));
     session_down(s, t_ns, side, &why, json_is_true(json_object_get(line, "gone")));
 }
 
@@ -366,6 +426,8 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         session_host(s, t_ns, &p);
     } else if (strcmp(kind, "restarted") == 0)
         feed_restarted(s, t_ns, line);
+    else if (strcmp(kind, "secured") == 0)
+        feed_secured(s, t_ns, line);
     else if (strcmp(kind, "synced") == 0)
         session_synced(s, t_ns, json_is_true(json_object_get(line, "failed")));
     else if (strcmp(kind, "down") == 0 && has_side)

@@ -66,6 +66,7 @@ void session_host(struct session *s, int64_t t_ns, const struct mig_process *p);
 void session_network(struct session *s, int64_t t_ns, const struct netsel_facts *facts);
 /* why: NULL when the command ended well. */
 void session_restarted(struct session *s, int64_t t_ns, const char *why);
+void session_secured(struct session *s, int64_t t_ns, const struct mig_secured *secured);
 
 /* An operator's word. 0: it was carried out, as far as the todo list says. QF_E_USAGE,
  * QF_E_REFUSED: it was not, and nothing was journaled; todo is empty and its wake_ns stands. */

@@ -22,6 +22,20 @@ enum spec_address_from {
     SPEC_ADDRESS_GIVEN    /* --destination-address, the first */
 };
 
+/* How the guest's memory is encrypted on its way; id, name. */
+#define SPEC_ENCRYPTS(X)                                                  \
+    X(OFF, "off")   /* by us; QEMU's own settings are left as they are */ \
+    X(PSK, "psk")   /* TLS, with a key made for this one move */          \
+    X(X509, "x509") /* TLS, with certificates that are there */           \
+    X(SSH, "ssh")   /* through a tunnel */
+
+enum spec_encrypt {
+#define SPEC_ENCRYPT_ENUM(id, name) SPEC_ENCRYPT_##id,
+    SPEC_ENCRYPTS(SPEC_ENCRYPT_ENUM)
+#undef SPEC_ENCRYPT_ENUM
+        SPEC_ENCRYPT_COUNT
+};
+
 /* The preflight checks that `--unsafe` may turn into warnings, and those that it may not: a
  * migration that QEMU cannot do at all, or that would be no migration, stays refused.
  * id, name in records and options, may be waived. */
@@ -40,7 +54,8 @@ enum spec_address_from {
     X(UUID, "uuid", true)                            \
     X(POSTCOPY, "postcopy", false)                   \
     X(CHANNELS, "channels", false)                   \
-    X(ZERO_COPY, "zero-copy", false)
+    X(ZERO_COPY, "zero-copy", false)                 \
+    X(ENCRYPTION, "encryption", false)
 
 enum spec_check {
 #define SPEC_CHECK_ENUM(id, name, waivable) SPEC_CHECK_##id,
@@ -76,6 +91,9 @@ struct mig_spec {
     uint32_t unsafe;  /* bit 1 << SPEC_CHECK_...: a refusal is a warning */
     bool dry_run;     /* preflight only: changes nothing */
     bool attach;      /* take a move up that is under way; never start one */
+    enum spec_encrypt encrypt;
+    bool encrypt_by_policy;           /* nobody asked for it but the policy */
+    char encrypt_with[SPEC_TEXT_MAX]; /* X509: the folder; SSH: [USER@]HOST[:PORT] */
     bool quit_source;
     bool quit_destination;
 };
@@ -84,6 +102,9 @@ struct mig_spec {
 
 /* "machine-type", ...; static. */
 const char *spec_check_name(enum spec_check c);
+
+/* "off", "psk", ...; static. */
+const char *spec_encrypt_name(enum spec_encrypt e);
 
 /* The check of that name that may be waived, or -1: unknown or not to be waived. */
 int spec_check_waivable(const char *name);

@@ -116,3 +116,56 @@ int qmp_creds_load(const char *dir, struct qmp_tls_creds **creds, struct qf_err 
     free(key.text);
     return rc;
 }
+
+static int check_host(const struct qmp_tls_pem *cert,
+                      const char *const *hosts,
+                      unsigned n,
+                      unsigned *host,
+                      struct qf_err *err)
+{
+    char names[QMP_TLS_NAME] = "";
+    for (unsigned i = 0; i < n; i++)
+        if (qmp_cert_is_for(cert, hosts[i], names)) {
+            *host = i;
+            return 0;
+        }
+    return qf_fail(err, QF_E_USAGE,
+                   "%s: the certificate is for %s, not for %s, where the memory goes%s; a "
+                   "--destination-address that it is for may be added",
+                   cert->name, names, hosts[0],
+                   n > 1 ? ", nor for another --destination-address" : "");
+}
+
+int qmp_creds_check(const char *dir,
+                    enum qmp_cert_role role,
+                    const char *const *hosts,
+                    unsigned n,
+                    unsigned *host,
+                    struct qf_err *err)
+{
+    const bool server = role == QMP_CERT_SERVER;
+    struct file ca = {.text = NULL};
+    struct file cert = {.text = NULL};
+    struct file key = {.text = NULL};
+    int rc = load(dir, "ca-cert.pem", false, false, &ca, err);
+    if (rc == 0)
+        rc = load(dir, server ? "server-cert.pem" : "client-cert.pem", false, false, &cert,
+                  err);
+    if (rc == 0)
+        rc =
+            load(dir, server ? "server-key.pem" : "client-key.pem", false, true, &key, err);
+    if (rc == 0) {
+        const struct qmp_tls_pem ca_pem = pem(&ca);
+        const struct qmp_tls_pem cert_pem = pem(&cert);
+        const struct qmp_tls_pem key_pem = pem(&key);
+        rc = qmp_cert_check(&ca_pem, &cert_pem, &key_pem, role, err);
+        if (rc == 0 && server)
+            rc = check_host(&cert_pem, hosts, n, host, err);
+    }
+    if (key.text)
+        explicit_bzero(key.text, key.len);
+    free(ca.text);
+    free(cert.text);
+    free(key.text);
+    return rc;
+}

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum {
     KEEPALIVE_S = 10 /* a silent TCP connection is probed after this */
@@ -89,6 +90,39 @@ static void on_later(uv_idle_t *later)
     (void)uv_idle_stop(later);
     if (link->state == QMP_LINK_UP)
         tell_down(link, false);
+}
+
+/* The file system's user and group of a process, the last of four numbers each (proc(5)). */
+static void read_proc(pid_t pid, uid_t *uid, gid_t *gid)
+{
+    char path[64];
+    char line[256];
+    unsigned long id;
+    (void)snprintf(path, sizeof(path), "/proc/%ld/status", (long)pid);
+    FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof(line), file)) {
+        if (sscanf(line, "Uid: %*u %*u %*u %lu", &id) == 1)
+            *uid = (uid_t)id;
+        else if (sscanf(line, "Gid: %*u %*u %*u %lu", &id) == 1)
+            *gid = (gid_t)id;
+    }
+    if (file)
+        (void)fclose(file);
+}
+
+bool qmp_link_peer(const struct qmp_link *link, uid_t *uid, gid_t *gid)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+    uv_os_fd_t fd;
+    if (link->state != QMP_LINK_UP || link->addr.kind != QMP_ADDR_UNIX ||
+        uv_fileno(&link->h.handle, &fd) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0 || who.pid <= 0)
+        return false;
+    *uid = who.uid;
+    *gid = who.gid;
+    read_proc(who.pid, uid, gid);
+    return true;
 }
 
 void qmp_link_close(struct qmp_link *link, void (*cb)(struct qmp_link *link, void *arg))

@@ -11,6 +11,7 @@
 #define QF_QMP_LINK_UV_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "engine/base/buf.h"
@@ -106,6 +107,11 @@ int qmp_link_send(struct qmp_link *link,
                   uint64_t id,
                   bool oob,
                   struct qf_err *err);
+
+/* Who listens at the other end of a UNIX socket (SO_PEERCRED): the user and group that this process
+ * works as now, where /proc tells; QEMU may have changed them since it began to listen. False: not
+ * a UNIX socket, or not connected. */
+bool qmp_link_peer(const struct qmp_link *link, uid_t *uid, gid_t *gid);
 
 /* Close; idempotent (the first cb counts); cb once, from the loop, when the memory may be freed.
  * No on_msg or on_down after this call. On an UNUSED link (zeroed memory, a failed open) there is

@@ -122,7 +122,7 @@ struct qapi_caps {
     uint64_t on;
 };
 
-/* ---- parameters: numbers; units are QEMU's (ms, bytes per second, percent) ---- */
+/* ---- parameters; units of numbers are QEMU's (ms, bytes per second, percent) ---- */
 
 #define QAPI_PARAMS(X)                                          \
     X(DOWNTIME_LIMIT, "downtime-limit")                         \
@@ -161,11 +161,36 @@ enum qapi_compression {
         QAPI_COMPRESSION_COUNT
 };
 
+/* Those that are texts; "" is not set (qapi/migration.json, since 2.7). */
+#define QAPI_TEXT_PARAMS(X)   \
+    X(TLS_CREDS, "tls-creds") \
+    X(TLS_HOSTNAME, "tls-hostname")
+
+enum qapi_text_param {
+#define QAPI_TEXT_PARAM_ENUM(id, name) QAPI_TEXT_PARAM_##id,
+    QAPI_TEXT_PARAMS(QAPI_TEXT_PARAM_ENUM)
+#undef QAPI_TEXT_PARAM_ENUM
+        QAPI_TEXT_PARAM_COUNT
+};
+
 struct qapi_params {
     /* bit 1 << QAPI_PARAM_... : value is given (command) or offered (reply) */
     uint32_t has;
     uint64_t value[QAPI_PARAM_COUNT];
+    /* likewise, bit 1 << QAPI_TEXT_PARAM_... ; a text that is too long for this counts as not
+     * offered, since it could not be put back */
+    uint32_t has_text;
+    char text[QAPI_TEXT_PARAM_COUNT][QAPI_TEXT_MAX];
 };
+
+/* ---- TLS credentials: objects that can be added to a running QEMU (qapi/crypto.json) ---- */
+
+enum qapi_creds { QAPI_CREDS_PSK, QAPI_CREDS_X509 };
+
+enum { QAPI_DIR_MAX = 256 };
+
+/* The user in keys.psk, and what a client says that it is. */
+#define QAPI_CREDS_USER "qferry"
 
 /* ---- commands ---- */
 
@@ -187,6 +212,8 @@ struct qapi_params {
     X(QUERY_DIRTY_RATE, "query-dirty-rate", false)                \
     X(SET_CAPS, "migrate-set-capabilities", false)                \
     X(SET_PARAMS, "migrate-set-parameters", false)                \
+    X(OBJECT_ADD, "object-add", false)                            \
+    X(OBJECT_DEL, "object-del", false)                            \
     X(STOP, "stop", false)                                        \
     X(CONT, "cont", false)                                        \
     X(QUIT, "quit", false)                                        \
@@ -222,6 +249,12 @@ struct qapi_cmd {
              * why it failed */
             bool stay_on_error;
         } migrate;
+        struct { /* OBJECT_ADD; OBJECT_DEL: the id alone */
+            char id[QAPI_TEXT_MAX];
+            enum qapi_creds kind;
+            bool server;            /* the side that listens */
+            char dir[QAPI_DIR_MAX]; /* as that QEMU sees it */
+        } object;
         char path[QAPI_NAME_MAX]; /* QUERY_CPU_TYPE: QOM path */
         /* CALC_DIRTY_RATE: for so long. By sampling pages: the other modes crash 7.2 under TCG
          * (fact sheet 0, rule 9) */
@@ -341,6 +374,7 @@ const char *qapi_param_name(enum qapi_param p);
 const char *qapi_compression_name(enum qapi_compression c);
 /* The method of that name, or QAPI_COMPRESSION_COUNT. */
 enum qapi_compression qapi_compression_of(const char *name);
+const char *qapi_text_param_name(enum qapi_text_param p);
 const char *qapi_command_name(enum qapi_command c);
 bool qapi_command_oob(enum qapi_command c);
 

@@ -144,6 +144,14 @@ static void decode_params(const json_t *ret, struct qapi_params *p)
                                                 : qmp_json_u64(v, &p->value[i]))
             p->has |= 1U << i;
     }
+    for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++) {
+        const char *text = json_string_value(
+            json_object_get(ret, qapi_text_param_name((enum qapi_text_param)i)));
+        if (!text || strlen(text) >= sizeof(p->text[i]))
+            continue;
+        memcpy(p->text[i], text, strlen(text) + 1);
+        p->has_text |= 1U << i;
+    }
 }
 
 static int by_address(const void *a, const void *b)
@@ -279,6 +287,8 @@ void qapi_decode_reply(enum qapi_command command,
         out->u.dirty.bytes_per_s = qf_mul_sat(u64_or(ret, "dirty-rate", 0), QF_MIB);
         break;
     case QAPI_CALC_DIRTY_RATE:
+    case QAPI_OBJECT_ADD:
+    case QAPI_OBJECT_DEL:
     case QAPI_SET_CAPS:
     case QAPI_SET_PARAMS:
     case QAPI_STOP:

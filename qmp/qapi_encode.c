@@ -41,7 +41,26 @@ static json_t *encode_params(const struct qapi_params *p)
             return NULL;
         }
     }
+    for (unsigned i = 0; args && i < QAPI_TEXT_PARAM_COUNT; i++) {
+        if (!(p->has_text & (1U << i)))
+            continue;
+        if (json_object_set_new(args, qapi_text_param_name((enum qapi_text_param)i),
+                                json_string(p->text[i])) != 0) {
+            json_decref(args);
+            return NULL;
+        }
+    }
     return args;
+}
+
+static json_t *encode_object(const struct qapi_cmd *cmd)
+{
+    const bool psk = cmd->u.object.kind == QAPI_CREDS_PSK;
+    const bool server = cmd->u.object.server;
+    return json_pack("{s:s, s:s, s:s, s:s, s:s*}", "qom-type",
+                     psk ? "tls-creds-psk" : "tls-creds-x509", "id", cmd->u.object.id,
+                     "endpoint", server ? "server" : "client", "dir", cmd->u.object.dir,
+                     "username", psk && !server ? QAPI_CREDS_USER : NULL);
 }
 
 int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
@@ -56,6 +75,12 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
         break;
     case QAPI_QUERY_MACHINE:
         a = json_pack("{s:s, s:s}", "path", "/machine", "property", "type");
+        break;
+    case QAPI_OBJECT_ADD:
+        a = encode_object(cmd);
+        break;
+    case QAPI_OBJECT_DEL:
+        a = json_pack("{s:s}", "id", cmd->u.object.id);
         break;
     case QAPI_CALC_DIRTY_RATE:
         a = json_pack("{s:I, s:I}", "calc-time", (json_int_t)cmd->u.calc.seconds,

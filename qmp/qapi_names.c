@@ -74,6 +74,20 @@ const char *qapi_compression_name(enum qapi_compression c)
     return "?";
 }
 
+const char *qapi_text_param_name(enum qapi_text_param p)
+{
+    switch (p) {
+#define TEXT_PARAM_NAME(id, name) \
+    case QAPI_TEXT_PARAM_##id:    \
+        return name;
+        QAPI_TEXT_PARAMS(TEXT_PARAM_NAME)
+#undef TEXT_PARAM_NAME
+    case QAPI_TEXT_PARAM_COUNT:
+        break;
+    }
+    return "?";
+}
+
 enum qapi_compression qapi_compression_of(const char *name)
 {
     unsigned c = 0;

@@ -14,125 +14,23 @@
  *   qferry is killed                       the kernel closes the tie; the shell ends ssh */
 #include "qmp/ssh_uv.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     LOOK_MS = 10, /* how often the socket's file is looked for */
-    PATIENCE_MS = 1000,
-    BASE_SIZE = 64, /* so that a socket's path fits */
-    ARGS_MAX = QMP_SSH_WORDS + 48,
-    WORDS_SIZE = 1024,
-    FORWARD_SIZE = 3 * QMP_ADDR_MAX
+    PATIENCE_MS = 1000
 };
-
-#define PREFIX "ssh-"
 
 /* The shell waits for the end of the tie (fd 3), ends ssh and takes its exit status. Only ssh
  * holds the pipe of stderr: when that ends, so has ssh. */
 static const char script[] =
     "\"$@\" 3<&- & p=$!; exec 2>/dev/null; read x <&3; kill $p; wait $p";
-
-/* ---- the folder ---- */
-
-/* Where folders with sockets are made: ours alone. */
-static int find_base(char base[BASE_SIZE], struct qf_err *err)
-{
-    const char *run = getenv("RUNTIME_DIRECTORY"); /* systemd.exec(5) */
-    const char *xdg = getenv("XDG_RUNTIME_DIR");
-    struct stat st;
-    int n;
-    if (run && run[0] == '/' && !strchr(run, ':'))
-        n = snprintf(base, BASE_SIZE, "%s", run);
-    else if (geteuid() == 0)
-        n = snprintf(base, BASE_SIZE, "/run/qferry");
-    else if (xdg && xdg[0] == '/')
-        n = snprintf(base, BASE_SIZE, "%s/qferry", xdg);
-    else
-        n = snprintf(base, BASE_SIZE, "/tmp/qferry-%lu", (unsigned long)geteuid());
-    if (n >= BASE_SIZE || strpbrk(base, ":%$\\\""))
-        return qf_fail(err, QF_E_UNREACHABLE,
-                       "the runtime directory is no place for a socket: %s", base);
-    if (mkdir(base, 0700) != 0 && errno != EEXIST)
-        return qf_fail(err, QF_E_UNREACHABLE, "%s: %s", base, strerror(errno));
-    if (lstat(base, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-        (st.st_mode & S_IWOTH) != 0)
-        return qf_fail(err, QF_E_UNREACHABLE,
-                       "%s: not a folder that is ours alone, as a socket needs it", base);
-    return 0;
-}
-
-static void remove_folder(const char *dir)
-{
-    char path[160];
-    (void)snprintf(path, sizeof(path), "%s/s", dir);
-    (void)unlink(path);
-    (void)rmdir(dir);
-}
-
-/* A folder is in use as long as somebody holds the lock on it. */
-static void remove_stale(const char *base)
-{
-    DIR *all = opendir(base);
-    const struct dirent *entry;
-    char dir[BASE_SIZE + 64];
-    while (all && (entry = readdir(all)) != NULL) {
-        if (strncmp(entry->d_name, PREFIX, sizeof(PREFIX) - 1) != 0 ||
-            (size_t)snprintf(dir, sizeof(dir), "%s/%s", base, entry->d_name) >= sizeof(dir))
-            continue;
-        const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-            continue;
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-            remove_folder(dir);
-        (void)close(fd);
-    }
-    if (all)
-        (void)closedir(all);
-}
-
-/* Another qferry may take the folder for a stale one before it has its lock: then again. */
-static int make_folder(struct qmp_ssh *s, struct qf_err *err)
-{
-    char base[BASE_SIZE];
-    struct stat st;
-    if (find_base(base, err) != 0)
-        return -(int)err->code;
-    remove_stale(base);
-    for (int tries = 0; tries < 10; tries++) {
-        (void)snprintf(s->dir, sizeof(s->dir), "%s/" PREFIX "XXXXXX", base);
-        if (!mkdtemp(s->dir))
-            return qf_fail(err, QF_E_UNREACHABLE, "%s: %s", base, strerror(errno));
-        s->lock = open(s->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (s->lock >= 0 && flock(s->lock, LOCK_EX | LOCK_NB) == 0 &&
-            lstat(s->dir, &st) == 0) {
-            (void)snprintf(s->path, sizeof(s->path), "%s/s", s->dir);
-            return 0;
-        }
-        if (s->lock >= 0)
-            (void)close(s->lock);
-        s->lock = -1;
-        (void)rmdir(s->dir);
-    }
-    return qf_fail(err, QF_E_UNREACHABLE, "%s: cannot make a folder that stays", base);
-}
-
-static void drop_folder(struct qmp_ssh *s)
-{
-    if (s->lock < 0)
-        return;
-    remove_folder(s->dir);
-    (void)close(s->lock);
-    s->lock = -1;
-}
 
 /* ---- what it says ---- */
 
@@ -141,7 +39,7 @@ static bool is_noise(const char *line)
     return line[0] == '\0' || strncmp(line, "Warning: Permanently added", 26) == 0;
 }
 
-static void hear(struct qmp_ssh *s, const char *data, size_t len)
+void qmp_ssh_hear(struct qmp_ssh_said *s, const char *data, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         const char c = data[i];
@@ -178,7 +76,7 @@ static void on_said(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct qmp_ssh *s = stream->data;
     if (n > 0) {
-        hear(s, buf->base, (size_t)n);
+        qmp_ssh_hear(&s->said, buf->base, (size_t)n);
     } else if (n < 0) {
         (void)uv_read_stop(stream);
         untie(s);
@@ -186,24 +84,26 @@ static void on_said(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 }
 
 /* Take what is in the pipe now: its end and ours are seen in any order. */
-static void hear_all(struct qmp_ssh *s)
+void qmp_ssh_hear_all(struct qmp_ssh_said *s, const uv_pipe_t *pipe)
 {
     uv_os_fd_t fd;
     char some[512];
     ssize_t n;
-    if (uv_is_closing((uv_handle_t *)&s->says) ||
-        uv_fileno((uv_handle_t *)&s->says, &fd) != 0)
+    if (uv_is_closing((const uv_handle_t *)pipe) ||
+        uv_fileno((const uv_handle_t *)pipe, &fd) != 0)
         return;
     while ((n = read(fd, some, sizeof(some))) > 0 || (n < 0 && errno == EINTR))
         if (n > 0)
-            hear(s, some, (size_t)n);
+            qmp_ssh_hear(s, some, (size_t)n);
     if (s->part_len > 0)
-        hear(s, "\n", 1);
+        qmp_ssh_hear(s, "\n", 1);
 }
 
-const char *qmp_ssh_last_words(struct qmp_ssh *s, char *out, size_t size)
+const char *qmp_ssh_words(const struct qmp_ssh_said *s,
+                          const char *path,
+                          char *out,
+                          size_t size)
 {
-    hear_all(s);
     const char *const last = s->line[1];
     if (last[0] == '\0')
         return NULL;
@@ -213,7 +113,7 @@ const char *qmp_ssh_last_words(struct qmp_ssh *s, char *out, size_t size)
             out, size,
             "ssh: that host cannot or may not connect to %s (%s); is QEMU there, "
             "and may this user open it?",
-            s->host_path, last);
+            path, last);
     /* why it failed stands in the line before */
     else if (strncmp(last, "Host key verification failed", 28) == 0 &&
              s->line[0][0] != '\0' && strstr(s->line[0], "ost key"))
@@ -227,6 +127,12 @@ const char *qmp_ssh_last_words(struct qmp_ssh *s, char *out, size_t size)
     return out;
 }
 
+const char *qmp_ssh_last_words(struct qmp_ssh *s, char *out, size_t size)
+{
+    qmp_ssh_hear_all(&s->said, &s->says);
+    return qmp_ssh_words(&s->said, s->host_path, out, size);
+}
+
 /* ---- its end ---- */
 
 static void on_closed(uv_handle_t *handle)
@@ -234,7 +140,7 @@ static void on_closed(uv_handle_t *handle)
     struct qmp_ssh *s = handle->data;
     if (--s->pending > 0)
         return;
-    drop_folder(s);
+    qmp_rundir_drop(&s->dir);
     if (s->on_close)
         s->on_close(s, s->arg);
 }
@@ -260,7 +166,7 @@ static void on_exit_of_ssh(uv_process_t *process, int64_t status, int term_signa
     }
     if (s->connected)
         return;
-    drop_folder(s);
+    qmp_rundir_drop(&s->dir);
     if (qmp_ssh_last_words(s, words, sizeof(words)))
         (void)qf_fail(&err, QF_E_UNREACHABLE, "%s", words);
     else if (term_signal != 0)
@@ -309,9 +215,9 @@ void qmp_ssh_again(struct qmp_ssh *s)
 void qmp_ssh_connected(struct qmp_ssh *s)
 {
     s->connected = true;
-    memset(s->line, 0,
-           sizeof(s->line)); /* what it said so far, a banner say, was no error */
-    drop_folder(s);
+    memset(s->said.line, 0,
+           sizeof(s->said.line)); /* what it said so far, a banner say, was no error */
+    qmp_rundir_drop(&s->dir);
 }
 
 /* In -L a colon separates. */
@@ -326,49 +232,58 @@ static void add_path(char *out, size_t size, const char *path)
     out[n] = '\0';
 }
 
-/* The command line: a shell, QFERRY_SSH's words, our options, theirs. text holds the words. */
-static int command_line(const struct qmp_ssh *s,
-                        const struct qmp_addr *addr,
-                        char *text,
-                        char *forward,
-                        const char **argv,
-                        struct qf_err *err)
+size_t qmp_ssh_argv(const struct qmp_addr *addr,
+                    char words[QMP_SSH_TEXT],
+                    const char *argv[QMP_SSH_ARGS],
+                    struct qf_err *err)
 {
     /* Each is the last word over what the user's configuration says, and each has a reason:
      * nobody can be asked; a hung peer is noticed; the deadline is ssh's, too, and it has the
      * better sentence; the tunnel is ours alone and ends with us; forwards of the user's that
      * fail are no concern of ours; errors are to be heard. */
-    static const char *const fixed[] = {"-N", "-T",
-                                        "-o", "BatchMode=yes",
-                                        "-o", "ConnectTimeout=8",
-                                        "-o", "ServerAliveInterval=5",
-                                        "-o", "ServerAliveCountMax=3",
-                                        "-o", "ControlMaster=no",
-                                        "-o", "ControlPath=none",
-                                        "-o", "ExitOnForwardFailure=no",
-                                        "-o", "StreamLocalBindMask=0177",
-                                        "-o", "ForwardAgent=no",
-                                        "-o", "ForwardX11=no",
-                                        "-o", "PermitLocalCommand=no",
-                                        "-o", "LogLevel=INFO"};
-    const size_t words_from = 4;
+    static const char *const fixed[] = {"-T",
+                                        "-o",
+                                        "BatchMode=yes",
+                                        "-o",
+                                        "ConnectTimeout=8",
+                                        "-o",
+                                        "ServerAliveInterval=5",
+                                        "-o",
+                                        "ServerAliveCountMax=3",
+                                        "-o",
+                                        "ControlMaster=no",
+                                        "-o",
+                                        "ControlPath=none",
+                                        "-o",
+                                        "ExitOnForwardFailure=no",
+                                        "-o",
+                                        "StreamLocalBindMask=0177",
+                                        "-o",
+                                        "ForwardAgent=no",
+                                        "-o",
+                                        "ForwardX11=no",
+                                        "-o",
+                                        "PermitLocalCommand=no",
+                                        "-o",
+                                        "LogLevel=INFO"};
     const char *how = getenv("QFERRY_SSH");
     size_t n = 0;
     char *at = NULL;
-    if ((size_t)snprintf(text, WORDS_SIZE, "%s", how ? how : "") >= WORDS_SIZE)
-        return qf_fail(err, QF_E_UNREACHABLE, "QFERRY_SSH: longer than %d bytes",
-                       WORDS_SIZE - 1);
-    argv[n++] = "sh";
-    argv[n++] = "-c";
-    argv[n++] = script;
-    argv[n++] = "ssh"; /* in messages of the shell */
-    for (char *word = strtok_r(text, " \t", &at); word; word = strtok_r(NULL, " \t", &at)) {
-        if (n == words_from + QMP_SSH_WORDS)
-            return qf_fail(err, QF_E_UNREACHABLE, "QFERRY_SSH: more than %d words",
-                           QMP_SSH_WORDS);
+    if ((size_t)snprintf(words, QMP_SSH_TEXT, "%s", how ? how : "") >= QMP_SSH_TEXT) {
+        (void)qf_fail(err, QF_E_UNREACHABLE, "QFERRY_SSH: longer than %d bytes",
+                      QMP_SSH_TEXT - 1);
+        return 0;
+    }
+    for (char *word = strtok_r(words, " \t", &at); word;
+         word = strtok_r(NULL, " \t", &at)) {
+        if (n == QMP_SSH_WORDS) {
+            (void)qf_fail(err, QF_E_UNREACHABLE, "QFERRY_SSH: more than %d words",
+                          QMP_SSH_WORDS);
+            return 0;
+        }
         argv[n++] = word;
     }
-    if (n == words_from)
+    if (n == 0)
         argv[n++] = "ssh";
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
         argv[n++] = fixed[i];
@@ -380,8 +295,36 @@ static int command_line(const struct qmp_ssh *s,
         argv[n++] = "-p";
         argv[n++] = addr->port;
     }
-    (void)snprintf(forward, FORWARD_SIZE, "%s:", s->path); /* no colon in it */
-    add_path(forward, FORWARD_SIZE, addr->path);
+    return n;
+}
+
+void qmp_ssh_forward(char out[QMP_SSH_FORWARD], const char *here, const char *there)
+{
+    out[0] = '\0';
+    add_path(out, QMP_SSH_FORWARD, here);
+    (void)strcat(out, ":");
+    add_path(out, QMP_SSH_FORWARD, there);
+}
+
+/* The command line: a shell, then ssh's. */
+static int command_line(const struct qmp_ssh *s,
+                        const struct qmp_addr *addr,
+                        char *text,
+                        char *forward,
+                        const char **argv,
+                        struct qf_err *err)
+{
+    size_t n = 0;
+    argv[n++] = "sh";
+    argv[n++] = "-c";
+    argv[n++] = script;
+    argv[n++] = "ssh"; /* in messages of the shell */
+    const size_t words = qmp_ssh_argv(addr, text, argv + n, err);
+    if (words == 0)
+        return -(int)err->code;
+    n += words;
+    qmp_ssh_forward(forward, s->path, addr->path);
+    argv[n++] = "-N";
     argv[n++] = "-L";
     argv[n++] = forward;
     argv[n++] = addr->host;
@@ -411,7 +354,7 @@ static void on_no_process(uv_timer_t *timer)
 {
     struct qmp_ssh *s = timer->data;
     struct qf_err err;
-    drop_folder(s);
+    qmp_rundir_drop(&s->dir);
     (void)qf_fail(&err, QF_E_UNREACHABLE, "cannot start ssh: %s", uv_strerror(s->spawn_rc));
     s->ops->on_end(s, &err, s->arg);
 }
@@ -423,18 +366,18 @@ int qmp_ssh_open(struct qmp_ssh *s,
                  void *arg,
                  struct qf_err *err)
 {
-    char text[WORDS_SIZE];
-    char forward[FORWARD_SIZE];
-    const char *argv[ARGS_MAX];
+    char text[QMP_SSH_TEXT];
+    char forward[QMP_SSH_FORWARD];
+    const char *argv[QMP_SSH_ARGS + 12];
     memset(s, 0, sizeof(*s));
     s->ops = ops;
     s->arg = arg;
-    s->lock = -1;
     memcpy(s->host_path, addr->path, sizeof(s->host_path));
-    if (make_folder(s, err) != 0)
+    if (qmp_rundir_make(&s->dir, "ssh-", err) != 0)
         return -(int)err->code;
+    (void)snprintf(s->path, sizeof(s->path), "%s/s", s->dir.path);
     if (command_line(s, addr, text, forward, argv, err) != 0) {
-        drop_folder(s);
+        qmp_rundir_drop(&s->dir);
         return -(int)err->code;
     }
     (void)uv_pipe_init(loop, &s->tie, 0); /* neither makes a descriptor, nor can fail */

@@ -25,11 +25,47 @@
 
 #include "engine/base/err.h"
 #include "qmp/addr.h"
+#include "qmp/rundir_uv.h"
 
 enum {
-    QMP_SSH_LINE = 200, /* of its stderr; a longer one is cut */
-    QMP_SSH_WORDS = 32  /* arguments in QFERRY_SSH */
+    QMP_SSH_LINE = 200,  /* of its stderr; a longer one is cut */
+    QMP_SSH_WORDS = 32,  /* arguments in QFERRY_SSH ... */
+    QMP_SSH_TEXT = 1024, /* ... and bytes */
+    QMP_SSH_ARGS = QMP_SSH_WORDS + 36,
+    QMP_SSH_FORWARD = 4 * QMP_ADDR_MAX
 };
+
+/* ---- what every use of ssh has in common (also remote_uv.c) ---- */
+
+/* What it wrote to stderr. */
+struct qmp_ssh_said {
+    char line[2][QMP_SSH_LINE]; /* its last two whole lines */
+    char part[QMP_SSH_LINE];    /* of the next one */
+    size_t part_len;
+};
+
+void qmp_ssh_hear(struct qmp_ssh_said *s, const char *data, size_t len);
+
+/* What is in the pipe of its stderr now, without waiting. */
+void qmp_ssh_hear_all(struct qmp_ssh_said *s, const uv_pipe_t *pipe);
+
+/* What it said last, a sentence in out, or NULL. path: what was to be reached on the other host. */
+const char *qmp_ssh_words(const struct qmp_ssh_said *s,
+                          const char *path,
+                          char *out,
+                          size_t size);
+
+/* The beginning of its command line: QFERRY_SSH's words (kept in words), our options, user and port;
+ * the host is not in it yet. How many arguments; 0: QF_E_UNREACHABLE. */
+size_t qmp_ssh_argv(const struct qmp_addr *addr,
+                    char words[QMP_SSH_TEXT],
+                    const char *argv[QMP_SSH_ARGS],
+                    struct qf_err *err);
+
+/* The argument of -L for two UNIX sockets. */
+void qmp_ssh_forward(char out[QMP_SSH_FORWARD], const char *here, const char *there);
+
+/* ---- a monitor through ssh ---- */
 
 struct qmp_ssh;
 
@@ -57,11 +93,8 @@ struct qmp_ssh {
     bool tied;
     bool connected;
     bool closing;
-    int lock; /* on the folder, as long as it is ours; -1: there is none */
-    char dir[96];
-    char line[2][QMP_SSH_LINE]; /* its last two whole lines */
-    char part[QMP_SSH_LINE];    /* of the next one */
-    size_t part_len;
+    struct qmp_rundir dir;
+    struct qmp_ssh_said said;
     char host_path[QMP_ADDR_MAX];
     char rbuf[512];
 };

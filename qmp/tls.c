@@ -12,123 +12,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qmp/cert_priv.h"
+
 enum {
-    OUT_MAX = 32 * 1024 * 1024, /* more than a link keeps of text, and its records */
-    DATE_SIZE = 40,
-    PEM_MAX = 16 * 1024 * 1024
+    OUT_MAX = 32 * 1024 * 1024 /* more than a link keeps of text, and its records */
 };
 
 struct qmp_tls_creds {
     SSL_CTX *ctx;
 };
 
-/* ---- texts ---- */
-
-/* The text of OpenSSL's last error; buf holds 160. The queue is empty afterwards. */
-static const char *openssl_text(char *buf, size_t size)
-{
-    const unsigned long code = ERR_peek_last_error();
-    const char *reason = ERR_reason_error_string(code);
-    (void)snprintf(buf, size, "%s", reason ? reason : "no reason given");
-    ERR_clear_error();
-    return buf;
-}
-
-/* "2026-11-22 05:00:00 UTC" */
-static const char *date_text(const ASN1_TIME *time, char out[DATE_SIZE])
-{
-    struct tm tm;
-    memset(&tm, 0, sizeof(tm));
-    if (!time || ASN1_TIME_to_tm(time, &tm) != 1)
-        return "an unreadable date";
-    (void)snprintf(out, DATE_SIZE, "%04d-%02d-%02d %02d:%02d UTC", tm.tm_year + 1900,
-                   tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min);
-    return out;
-}
-
-/* Append to a text of fixed size; what a stranger says may hold anything. */
-static void add_clean(char *text, size_t size, const unsigned char *more, int len)
-{
-    size_t n = strlen(text);
-    for (int i = 0; i < len && n + 1 < size; i++)
-        text[n++] = (char)(more[i] >= ' ' && more[i] < 127 ? more[i] : '.');
-    text[n] = '\0';
-}
-
-static void add_text(char *text, size_t size, const char *more)
-{
-    add_clean(text, size, (const unsigned char *)more, (int)strlen(more));
-}
-
-static void add_ip(char *text, size_t size, const ASN1_OCTET_STRING *ip)
-{
-    const unsigned char *const b = ASN1_STRING_get0_data(ip);
-    char word[8];
-    if (ASN1_STRING_length(ip) == 4)
-        for (int i = 0; i < 4; i++) {
-            (void)snprintf(word, sizeof(word), "%s%d", i ? "." : "", b[i]);
-            add_text(text, size, word);
-        }
-    else if (ASN1_STRING_length(ip) == 16)
-        for (int i = 0; i < 16; i += 2) {
-            (void)snprintf(word, sizeof(word), "%s%x", i ? ":" : "", b[i] << 8 | b[i + 1]);
-            add_text(text, size, word);
-        }
-}
-
-/* For whom a certificate is: its alternative names, or else its subject's common name. */
-static void names_of(const X509 *cert, char *text, size_t size)
-{
-    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-    text[0] = '\0';
-    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_DNS && name->type != GEN_IPADD)
-            continue;
-        if (text[0] != '\0')
-            add_text(text, size, ", ");
-        if (name->type == GEN_DNS)
-            add_clean(text, size, ASN1_STRING_get0_data(name->d.dNSName),
-                      ASN1_STRING_length(name->d.dNSName));
-        else
-            add_ip(text, size, name->d.iPAddress);
-    }
-    GENERAL_NAMES_free(names);
-    if (text[0] != '\0')
-        return;
-    X509_NAME *const subject = X509_get_subject_name(cert);
-    const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-    const X509_NAME_ENTRY *entry = at >= 0 ? X509_NAME_get_entry(subject, at) : NULL;
-    if (entry) {
-        const ASN1_STRING *cn = X509_NAME_ENTRY_get_data(entry);
-        add_clean(text, size, ASN1_STRING_get0_data(cn), ASN1_STRING_length(cn));
-    }
-    if (text[0] == '\0')
-        add_text(text, size, "nobody");
-}
-
 /* ---- credentials ---- */
-
-static BIO *bio_of(const struct qmp_tls_pem *pem)
-{
-    return pem->len < PEM_MAX ? BIO_new_mem_buf(pem->text, (int)pem->len) : NULL;
-}
-
-/* No passphrase is asked for: qferry may have no terminal. */
-static int on_passphrase(char *buf, int size, int rwflag, void *asked)
-{
-    (void)buf;
-    (void)size;
-    (void)rwflag;
-    *(bool *)asked = true;
-    return -1;
-}
 
 static int load_ca(SSL_CTX *ctx, const struct qmp_tls_pem *ca, struct qf_err *err)
 {
     char why[160];
     X509_STORE *const store = SSL_CTX_get_cert_store(ctx);
-    BIO *bio = bio_of(ca);
+    BIO *bio = cert_bio(ca);
     int n = 0;
     X509 *cert;
     while (bio && (cert = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL)) != NULL) {
@@ -142,27 +42,15 @@ static int load_ca(SSL_CTX *ctx, const struct qmp_tls_pem *ca, struct qf_err *er
         return 0;
     }
     return qf_fail(err, QF_E_USAGE, "%s: no CA certificate in PEM form: %s", ca->name,
-                   openssl_text(why, sizeof(why)));
-}
-
-static int check_dates(const X509 *cert, const char *name, struct qf_err *err)
-{
-    char date[DATE_SIZE];
-    if (X509_cmp_time(X509_get0_notAfter(cert), NULL) < 0)
-        return qf_fail(err, QF_E_USAGE, "%s: the certificate has expired (%s)", name,
-                       date_text(X509_get0_notAfter(cert), date));
-    if (X509_cmp_time(X509_get0_notBefore(cert), NULL) > 0)
-        return qf_fail(err, QF_E_USAGE, "%s: the certificate is not valid before %s", name,
-                       date_text(X509_get0_notBefore(cert), date));
-    return 0;
+                   cert_openssl_text(why, sizeof(why)));
 }
 
 static int load_cert(SSL_CTX *ctx, const struct qmp_tls_pem *pem, struct qf_err *err)
 {
     char why[160];
-    BIO *bio = bio_of(pem);
+    BIO *bio = cert_bio(pem);
     X509 *cert = bio ? PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL) : NULL;
-    int rc = cert ? check_dates(cert, pem->name, err) : 0;
+    int rc = cert ? cert_check_dates(cert, pem->name, err) : 0;
     if (cert && rc == 0 && SSL_CTX_use_certificate(ctx, cert) == 1) {
         X509 *between;
         while ((between = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
@@ -171,7 +59,7 @@ static int load_cert(SSL_CTX *ctx, const struct qmp_tls_pem *pem, struct qf_err 
         ERR_clear_error();
     } else if (rc == 0)
         rc = qf_fail(err, QF_E_USAGE, "%s: no certificate in PEM form: %s", pem->name,
-                     openssl_text(why, sizeof(why)));
+                     cert_openssl_text(why, sizeof(why)));
     X509_free(cert);
     BIO_free(bio);
     return rc;
@@ -185,14 +73,15 @@ static int load_key(SSL_CTX *ctx,
     char why[160];
     bool asked = false;
     int rc = 0;
-    BIO *bio = bio_of(pem);
-    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, on_passphrase, &asked) : NULL;
+    BIO *bio = cert_bio(pem);
+    EVP_PKEY *key =
+        bio ? PEM_read_bio_PrivateKey(bio, NULL, cert_on_passphrase, &asked) : NULL;
     if (asked)
         rc = qf_fail(err, QF_E_USAGE,
                      "%s: the key has a passphrase; qferry needs one without", pem->name);
     else if (!key)
         rc = qf_fail(err, QF_E_USAGE, "%s: no private key in PEM form: %s", pem->name,
-                     openssl_text(why, sizeof(why)));
+                     cert_openssl_text(why, sizeof(why)));
     /* use_PrivateKey itself refuses a key that does not fit */
     else if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
         rc = qf_fail(err, QF_E_USAGE, "%s: the key does not fit the certificate %s",
@@ -269,7 +158,7 @@ static int on_verify(int ok, X509_STORE_CTX *store)
         X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct qmp_tls *t = ssl ? SSL_get_app_data(ssl) : NULL;
     const X509 *cert = X509_STORE_CTX_get_current_cert(store);
-    char date[DATE_SIZE];
+    char date[CERT_DATE_SIZE];
     if (ok || !t)
         return ok;
     t->verify = X509_STORE_CTX_get_error(store);
@@ -278,11 +167,13 @@ static int on_verify(int ok, X509_STORE_CTX *store)
     if (!cert)
         return 0;
     if (t->verify == X509_V_ERR_CERT_HAS_EXPIRED)
-        add_text(t->about, sizeof(t->about), date_text(X509_get0_notAfter(cert), date));
+        cert_add_text(t->about, sizeof(t->about),
+                      cert_date_text(X509_get0_notAfter(cert), date));
     else if (t->verify == X509_V_ERR_CERT_NOT_YET_VALID)
-        add_text(t->about, sizeof(t->about), date_text(X509_get0_notBefore(cert), date));
+        cert_add_text(t->about, sizeof(t->about),
+                      cert_date_text(X509_get0_notBefore(cert), date));
     else
-        names_of(cert, t->about, sizeof(t->about));
+        cert_names(cert, t->about, sizeof(t->about));
     return 0;
 }
 
@@ -435,7 +326,7 @@ static int fail_openssl(struct qmp_tls *t, struct qf_err *err)
         ERR_clear_error();
         return fail_trust(t, err);
     }
-    (void)openssl_text(text, sizeof(text));
+    (void)cert_openssl_text(text, sizeof(text));
     if (is_alert(reason)) {
         const char *alert = SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
         return qf_fail(err, QF_E_UNREACHABLE, "TLS: the monitor refused us: %s%s", alert,

@@ -45,6 +45,8 @@ static const char usage[] =
     "      --retries N             start again over the next network when one is lost (1)\n"
     "      --restart-destination COMMAND\n"
     "                              starts a fresh destination for that, as QEMU needs it\n"
+    "      --encrypt HOW           off (default), psk, x509:DIR or ssh:[USER@]HOST: encrypt the\n"
+    "                              guest's memory on its way\n"
     "      --tls-dir DIR           ca-cert.pem, client-cert.pem, client-key.pem for tls: monitors\n"
     "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
@@ -102,6 +104,15 @@ static void on_journal_error(struct drive *d, const struct qf_err *err, void *ar
     (void)fflush(run->render.err);
 }
 
+static void on_left_behind(struct drive *d, const char *what, void *arg)
+{
+    struct run *run = arg;
+    (void)d;
+    render_clear(&run->render);
+    (void)fprintf(run->render.err, "qferry: warning: %s\n", what);
+    (void)fflush(run->render.err);
+}
+
 static void on_end(struct drive *d, const struct record_result *result, void *arg)
 {
     struct run *run = arg;
@@ -116,6 +127,7 @@ static void on_end(struct drive *d, const struct record_result *result, void *ar
 static const struct drive_ops drive_ops = {
     .on_record = on_record,
     .on_journal_error = on_journal_error,
+    .on_left_behind = on_left_behind,
     .on_end = on_end,
 };
 
@@ -312,6 +324,7 @@ static const struct option options[] = {
     {"port", required_argument, NULL, OPT_ENGINE},
     {"retries", required_argument, NULL, OPT_ENGINE},
     {"restart-destination", required_argument, NULL, OPT_ENGINE},
+    {"encrypt", required_argument, NULL, OPT_ENGINE},
     {"tls-dir", required_argument, NULL, OPT_ENGINE},
     {"unsafe", required_argument, NULL, OPT_ENGINE},
     {"quit-source", no_argument, NULL, OPT_ENGINE},

@@ -13,11 +13,11 @@ core='policy/(trend|policy|say|schedule|forecast|pace|rhythm|model|model_world|s
 # libc that neither allocates nor touches the world
 libc='mem(cpy|set|move|cmp|chr)|str(len|cmp|ncmp|chr|rchr|spn|cspn|str|ncat|ncpy)|v?snprintf|__assert_fail|__stack_chk_fail|__v?snprintf_chk|__mem(cpy|set|move)_chk|abort|qsort|bsearch|__udivti3|__umodti3|__mulodi4|__muloti4|_GLOBAL_OFFSET_TABLE_'
 memory='malloc|calloc|realloc|free|strto(u?ll?|ull)|json_[a-z_]+|jsonp_[a-z_]+|__errno_location|__isoc99_sscanf|floor|ceil'
-# OpenSSL, for qmp/tls.c: what reads a file by name or talks to a socket is not in it
+# OpenSSL, for qmp/tls.c and qmp/cert.c: what reads a file by name or talks to a socket is not in it
 openssl='(ASN1|BIO|ERR|EVP_PKEY|GENERAL_NAMES?|OPENSSL_sk|PEM_read_bio|SSL|SSL_CTX|TLS|X509)_[A-Za-z0-9_]+'
 openssl_world='BIO_(new_|s_)(file|fd|socket|connect|accept|dgram|fp).*|BIO_s_sock|SSL_set_[rw]?fd|.*_[Ff]ile|.*_dir|.*_locations|.*_fp'
 sanitizers='__(asan|ubsan|sanitizer|lsan)_.*|__gcov_.*|__llvm_.*'
-ours='(again|qf|qmp|qapi|policy|presets?|netsel|networks?|channels|mig|owner|recipe|phase|spec|record|journal|session|replay|request|configure|preflight|fields?|steps|fault|say|view|schedule|pace|forecast|model|simulate|curve|select|selectors|labels?|operator|control)_[a-z0-9_]+|replay|fields'
+ours='(again|postcopy|qf|qmp|qapi|cert|policy|presets?|netsel|networks?|channels|mig|owner|recipe|phase|spec|record|journal|session|replay|request|configure|preflight|fields?|steps|fault|say|view|schedule|pace|forecast|model|simulate|curve|select|selectors|labels?|operator|control)_[a-z0-9_]+|replay|fields'
 
 objects=$(find "$build" -name '*.c.o' -path '*.dir/*' | grep -vE '/(tests|CMakeFiles/3|CompilerId)' | sort)
 [ -n "$objects" ] || { echo "pure: no objects in $build"; exit 1; }
@@ -38,7 +38,7 @@ for object in $objects; do
         kind=data
         allowed="$libc|$memory|$sanitizers|$ours"
     fi
-    if [ "$source" = qmp/tls.c ]; then
+    if [ "$source" = qmp/tls.c ] || [ "$source" = qmp/cert.c ]; then
         allowed="$allowed|$openssl"
         for symbol in $($nm -u "$object" | awk '{print $2}' | grep -E "^($openssl_world)\$" || true); do
             echo "pure: $source is $kind, but uses $symbol"

@@ -1127,7 +1127,7 @@ START_TEST(talks_through_ssh)
     ck_assert_int_eq(open_link(), 0);
     ck_assert_int_eq(ask("large"), 0);
     run_to("1 307200|");
-    ck_assert_int_ne(access(f.link->ssh.dir, F_OK), 0); /* gone already */
+    ck_assert_int_ne(access(f.link->ssh.dir.path, F_OK), 0); /* gone already */
     ck_assert_int_eq(ask("stop"), 0);
     run_to("2|");
     ck_assert_str_eq(f.trace, "up oob|1 307200|event STOP|2|");

@@ -171,6 +171,12 @@ START_TEST(every_command_is_valid)
         cmd.u.params.has =
             ((1U << QAPI_PARAM_COUNT) - 1) & ~(1U << QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH);
         cmd.u.params.value[QAPI_PARAM_MAX_BANDWIDTH] = UINT64_MAX;
+        cmd.u.params.has_text = (1U << QAPI_TEXT_PARAM_COUNT) - 1;
+        break;
+    case QAPI_OBJECT_ADD:
+    case QAPI_OBJECT_DEL:
+        (void)snprintf(cmd.u.object.id, sizeof(cmd.u.object.id), "qferry-tls-1");
+        (void)snprintf(cmd.u.object.dir, sizeof(cmd.u.object.dir), "/run/qferry");
         break;
     case QAPI_MIGRATE:
     case QAPI_MIGRATE_INCOMING:

@@ -24,6 +24,8 @@ struct world {
     bool probing;
     bool probing_ours; /* asked for, and not answered once */
     bool restarting;
+    bool securing;
+    bool secured; /* asked for, and not removed */
     uint64_t caps[MIG_SIDES];
     struct qapi_params params;
     struct ask {
@@ -95,8 +97,18 @@ static void step(struct world *w, const struct mig_event *ev)
             MUST(!w->cont_dst && !w->open[MIG_DST] && !w->opening[MIG_DST]);
             w->restarting = true;
             break;
-        case MIG_DO_RECORD:
+        case MIG_DO_SECURE:
+            MUST(!w->secured);
+            w->securing = w->secured = true;
+            break;
+        case MIG_DO_UNSECURE:
+            MUST(w->secured);
+            w->secured = false;
+            break;
         case MIG_DO_END:
+            MUST(!w->secured);
+            break;
+        case MIG_DO_RECORD:
             break;
         }
     }
@@ -216,6 +228,10 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
         for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
             if (a->cmd.u.params.has & (1U << i))
                 w->params.value[i] = a->cmd.u.params.value[i];
+        for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++)
+            if (a->cmd.u.params.has_text & (1U << i))
+                memcpy(w->params.text[i], a->cmd.u.params.text[i],
+                       sizeof(w->params.text[i]));
         break;
     case QAPI_QUERY_YANK:
         r->u.yank_migration = how & 1;
@@ -224,6 +240,8 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
         r->u.dirty.measured = how & 1;
         r->u.dirty.bytes_per_s = byte(w) * QF_MIB;
         break;
+    case QAPI_OBJECT_ADD:
+    case QAPI_OBJECT_DEL:
     case QAPI_CALC_DIRTY_RATE:
     case QAPI_QUERY_PCI:
     case QAPI_STOP:
@@ -337,6 +355,21 @@ static void restarted(struct world *w)
     step(w, &ev);
 }
 
+/* Ready or not; and again, since it can fail later. */
+static void secure(struct world *w)
+{
+    const uint8_t b = byte(w);
+    struct mig_secured s;
+    struct mig_event ev = {.kind = MIG_EV_SECURED, .t_ns = w->t_ns};
+    memset(&s, 0, sizeof(s));
+    if (b & 1)
+        (void)qf_fail(&s.err, QF_E_REFUSED, "no");
+    (void)strcpy(s.id, b & 2 ? "qferry-tls-1" : "");
+    (void)strcpy(s.uri[MIG_DST], "unix:/m");
+    ev.u.secured = &s;
+    step(w, &ev);
+}
+
 static void something(struct world *w)
 {
     const uint8_t b = byte(w);
@@ -369,6 +402,8 @@ static void something(struct world *w)
             find_networks(w);
         else if (b == 0xfc && w->restarting)
             restarted(w);
+        else if (b == 0xfc && w->securing)
+            secure(w);
         else if (w->syncing)
             step(w, &(struct mig_event){.kind = MIG_EV_SYNCED, .t_ns = w->t_ns});
         w->syncing = w->syncing && b >= 0xfe;
@@ -402,6 +437,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         spec.restarts = b & 64;
         spec.bandwidth_auto = b & 32;
     }
+    if ((b & 31) >= 26 && (b & 31) <= 29)
+        spec.encrypt = (enum spec_encrypt)((b & 31) - 26);
+    if (b & 32) /* what a killed qferry leaves */
+        (void)strcpy(w.params.text[QAPI_TEXT_PARAM_TLS_CREDS], "qferry-tls-0");
+    w.params.has_text = (1U << QAPI_TEXT_PARAM_COUNT) - 1;
     w.params.has = (1U << QAPI_PARAM_COUNT) - 1;
     mig_init(&w.mig, &spec, &policy);
     step(&w, &(struct mig_event){.kind = MIG_EV_BEGIN, .t_ns = w.t_ns});

@@ -51,7 +51,8 @@ void cert_make(struct cert *c, const struct cert *issuer, const struct cert_opts
     add_extension(c->x, from, NID_basic_constraints,
                   opts->ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
     add_extension(c->x, from, NID_key_usage,
-                  opts->ca ? "critical,keyCertSign" : "critical,digitalSignature,keyEncipherment");
+                  opts->ca ? "critical,keyCertSign"
+                           : "critical,digitalSignature,keyEncipherment");
     if (opts->san)
         add_extension(c->x, from, NID_subject_alt_name, opts->san);
     MUST(X509_sign(c->x, issuer ? issuer->key : c->key, EVP_sha256()) > 0);

@@ -258,6 +258,7 @@ void model_check(struct model *m)
         t->status[i] = s->status;
         t->caps_on[i] = s->caps;
         t->params[i] = s->params;
+        memcpy(t->creds[i], s->creds, sizeof(t->creds[i]));
     }
     if (t->running[MODEL_SRC] && t->running[MODEL_DST])
         model_blame(m, "the guest runs on both sides");

@@ -28,6 +28,7 @@ enum {
     MODEL_RATES_MAX = 4,
     MODEL_PCI_MAX = 8,
     MODEL_FAULTS_MAX = 8,
+    MODEL_OBJECTS_MAX = 3,
     MODEL_TEXT_MAX = 128
 };
 
@@ -102,8 +103,10 @@ struct model_machine {
     uint64_t ram_bytes; /* 0: the guest's */
     unsigned n_pci;     /* 0: a small usual set */
     struct qapi_pci_dev pci[MODEL_PCI_MAX];
-    uint64_t caps_missing;  /* QAPI_CAP_BIT: not offered although this flavour has it */
-    uint64_t caps_on;       /* found on: left over from somebody else */
+    uint64_t caps_missing; /* QAPI_CAP_BIT: not offered although this flavour has it */
+    uint64_t caps_on;      /* found on: left over from somebody else */
+    const char *tls_creds; /* found set, and the object is there; NULL: none */
+    const char *tls_hostname;
     const char *blocked;    /* a blocked reason, source */
     const char *no_command; /* this command is not known (CommandNotFound) */
     bool not_qemu;          /* the greeting names no QEMU version */
@@ -142,6 +145,7 @@ struct model_setup {
     bool
         cancel_hangs; /* 7.2 with channels: `cancelling` for ever, also when it is yanked */
     bool peer_death_hangs; /* 7.2 with channels: `active` for ever */
+    bool no_clear;         /* memory must not move but through TLS */
     bool late_downtime; /* 7.2: total-time and downtime are not told right after the end */
     struct model_fault fault[MODEL_FAULTS_MAX];
     unsigned n_faults;
@@ -160,6 +164,8 @@ struct model_truth {
     enum qapi_mig_status status[MODEL_SIDES];
     uint64_t caps_on[MODEL_SIDES];
     struct qapi_params params[MODEL_SIDES];
+    char creds[MODEL_SIDES][MODEL_OBJECTS_MAX]
+              [MODEL_TEXT_MAX];     /* ids of objects; "" none */
     char violation[MODEL_TEXT_MAX]; /* the first; "" none */
     int64_t violation_ns;
 };

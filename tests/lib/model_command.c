@@ -42,6 +42,68 @@ void model_offers(struct one *s)
     if (s->cfg.flavour == MODEL_7_2)
         s->params.has &= ~(1U << QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH);
     memcpy(s->params.value, defaults, sizeof(defaults));
+    s->params.has_text = (1U << QAPI_TEXT_PARAM_COUNT) - 1;
+    if (s->cfg.tls_hostname)
+        (void)snprintf(s->params.text[QAPI_TEXT_PARAM_TLS_HOSTNAME], QAPI_TEXT_MAX, "%s",
+                       s->cfg.tls_hostname);
+    if (!s->cfg.tls_creds)
+        return;
+    (void)snprintf(s->params.text[QAPI_TEXT_PARAM_TLS_CREDS], QAPI_TEXT_MAX, "%s",
+                   s->cfg.tls_creds);
+    (void)snprintf(s->creds[0], MODEL_TEXT_MAX, "%s", s->cfg.tls_creds);
+    s->creds_server[0] = s->side == MODEL_DST;
+}
+
+/* ---- objects: credentials for TLS ---- */
+
+static int find_creds(const struct one *s, const char *id)
+{
+    for (int i = 0; id && i < MODEL_OBJECTS_MAX; i++)
+        if (strcmp(s->creds[i], id) == 0)
+            return i;
+    return -1;
+}
+
+static void object_add(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    const char *id = json_string_value(json_object_get(args, "id"));
+    const char *type = json_string_value(json_object_get(args, "qom-type"));
+    const char *dir = json_string_value(json_object_get(args, "dir"));
+    const char *endpoint = json_string_value(json_object_get(args, "endpoint"));
+    const int at = find_creds(s, "");
+    (void)m;
+    if (!id || !type || !dir || !endpoint || strncmp(type, "tls-creds-", 10) != 0)
+        a->error = "Parameter is missing";
+    else if (id[0] == '\0' || at < 0 || find_creds(s, id) >= 0)
+        a->error = "attempt to add duplicate property to object (type 'container')";
+    else {
+        (void)snprintf(s->creds[at], MODEL_TEXT_MAX, "%s", id);
+        s->creds_server[at] = strcmp(endpoint, "server") == 0;
+    }
+}
+
+static void object_del(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    const int at = find_creds(s, json_string_value(json_object_get(args, "id")));
+    (void)m;
+    if (at < 0 || s->creds[at][0] == '\0')
+        a->error = "object not found";
+    else
+        memset(s->creds[at], 0, sizeof(s->creds[at]));
+}
+
+/* As migrate looks them up; NULL: it can be begun so. */
+const char *model_creds_fault(const struct one *s)
+{
+    const char *id = s->params.text[QAPI_TEXT_PARAM_TLS_CREDS];
+    if (id[0] == '\0')
+        return NULL;
+    const int at = find_creds(s, id);
+    if (at < 0)
+        return "No TLS credentials with id";
+    return s->creds_server[at] == (s->side == MODEL_DST)
+               ? NULL
+               : "Expected TLS credentials for another endpoint";
 }
 
 json_t *model_greeting(const struct one *s)
@@ -262,7 +324,10 @@ static void query_params(struct model *m, struct one *s, json_t *args, struct an
 {
     (void)m;
     (void)args;
-    a->ret = json_pack("{s:s}", "tls-creds", "");
+    a->ret = json_object();
+    for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++)
+        (void)json_object_set_new(a->ret, qapi_text_param_name((enum qapi_text_param)i),
+                                  json_string(s->params.text[i]));
     for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++) {
         const char *name = qapi_param_name((enum qapi_param)i);
         const uint64_t v = s->params.value[i];
@@ -372,6 +437,14 @@ static void set_params(struct model *m, struct one *s, json_t *args, struct answ
     (void)m;
     json_object_foreach (args, key, v) {
         unsigned i = 0;
+        unsigned t = 0;
+        while (t < QAPI_TEXT_PARAM_COUNT &&
+               strcmp(key, qapi_text_param_name((enum qapi_text_param)t)) != 0)
+            t++;
+        if (t < QAPI_TEXT_PARAM_COUNT && json_is_string(v)) {
+            (void)snprintf(p.text[t], sizeof(p.text[t]), "%s", json_string_value(v));
+            continue;
+        }
         while (i < QAPI_PARAM_COUNT &&
                strcmp(key, qapi_param_name((enum qapi_param)i)) != 0)
             i++;
@@ -475,6 +548,8 @@ static const struct {
     {"query-dirty-rate",            false, query_dirty_rate},
     {"migrate-set-capabilities",    false, set_caps     },
     {"migrate-set-parameters",      false, set_params   },
+    {"object-add",                  false, object_add   },
+    {"object-del",                  false, object_del   },
     {"stop",                        false, do_stop      },
     {"migrate",                     false, do_migrate   },
     {"migrate-incoming",            false, do_incoming  },

@@ -423,6 +423,16 @@ static void connected(struct model *m)
     }
     if (!agree_about_channels(m))
         model_blame(m, "the sides do not agree about channels"); /* rule 8 */
+    const bool tls = s->params.text[QAPI_TEXT_PARAM_TLS_CREDS][0] != '\0';
+    const bool dst_tls = d->params.text[QAPI_TEXT_PARAM_TLS_CREDS][0] != '\0';
+    if (m->setup.no_clear && !tls)
+        model_blame(m, "memory goes over unencrypted");
+    if (tls != dst_tls) { /* fact sheet 5.2 */
+        if (tls)
+            dst_fails(m, "Not a migration stream");
+        fail(m, "TLS handshake failed");
+        return;
+    }
     f->connected = true;
     f->setup_ns = f->sync_ns = f->rate_ns = f->window_ns = f->period_ns = m->now_ns;
     f->sent_bytes = m->setup.zero_bytes / PAGE_BYTES * 9;
@@ -575,6 +585,8 @@ static unsigned port_of(json_t *args)
 {
     const char *uri = json_string_value(json_object_get(args, "uri"));
     const char *colon = uri ? strrchr(uri, ':') : NULL;
+    if (uri && strncmp(uri, "unix:", 5) == 0)
+        return 1; /* of a tunnel: one name is as good as another */
     return colon ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
 }
 
@@ -772,6 +784,8 @@ const char *flow_incoming(struct model *m, json_t *args)
         return "'-incoming' was not specified on the command line";
     if (d->incoming_used)
         return "The incoming migration has already been started";
+    if (model_creds_fault(d))
+        return model_creds_fault(d);
     d->port = port_of(args);
     if (d->port == 0)
         d->port = 49200;
@@ -802,6 +816,9 @@ const char *flow_migrate(struct model *m, json_t *args)
         model_kill(m, MODEL_SRC);
         return NULL;
     }
+    const char *fault = model_creds_fault(s);
+    if (fault)
+        return fault;
     if (dst(m)->alive && dst(m)->listening && port_of(args) != dst(m)->port)
         model_blame(m, "migrate to another port than the destination's");
     const struct flow was = *f;

@@ -80,6 +80,8 @@ struct one {
     uint64_t caps_offered;
     uint64_t caps;
     struct qapi_params params;
+    char creds[MODEL_OBJECTS_MAX][MODEL_TEXT_MAX]; /* "": free */
+    bool creds_server[MODEL_OBJECTS_MAX];
     char error[MODEL_TEXT_MAX];
     bool yank;             /* the migration's instance is registered */
     int64_t calc_until_ns; /* calc-dirty-rate: measuring until then; 0 = never asked */
@@ -196,6 +198,7 @@ void model_execute(struct model *m,
                    struct answer *a);
 void model_offers(struct one *s); /* capabilities and parameters at the beginning */
 json_t *model_greeting(const struct one *s);
+const char *model_creds_fault(const struct one *s);
 
 /* model_flow.c */
 void flow_plan(struct model *m, enum plan plan, unsigned arg);

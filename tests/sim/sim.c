@@ -185,6 +185,12 @@ static void say_send(struct sim *s, const struct mig_do *d)
         if (c->u.params.has & (1U << i))
             add(text, sizeof(text), " %s=%llu", qapi_param_name((enum qapi_param)i),
                 (unsigned long long)c->u.params.value[i]);
+    for (unsigned i = 0; c->command == QAPI_SET_PARAMS && i < QAPI_TEXT_PARAM_COUNT; i++)
+        if (c->u.params.has_text & (1U << i))
+            add(text, sizeof(text), " %s='%s'",
+                qapi_text_param_name((enum qapi_text_param)i), c->u.params.text[i]);
+    if (c->command == QAPI_OBJECT_ADD || c->command == QAPI_OBJECT_DEL)
+        add(text, sizeof(text), " %s %s", c->u.object.id, c->u.object.dir);
     if (c->command == QAPI_MIGRATE || c->command == QAPI_MIGRATE_INCOMING ||
         c->command == QAPI_MIGRATE_RECOVER || c->command == QAPI_MIGRATE_RESUME)
         add(text, sizeof(text), " %s%s", c->u.migrate.uri,
@@ -272,6 +278,18 @@ static void carry_out(struct sim *s)
             if (s->setup.restart_ns != MODEL_NEVER)
                 s->replace_due_ns = s->t_ns + s->setup.restart_ns;
             break;
+        case MIG_DO_SECURE:
+            s->is_secured = true;
+            s->n_secured++;
+            if (s->setup.secured_ns != MODEL_NEVER)
+                s->secured_due_ns =
+                    s->t_ns + (s->setup.secured_ns ? s->setup.secured_ns : MODEL_MS);
+            break;
+        case MIG_DO_UNSECURE:
+            ck_assert(s->is_secured);
+            s->is_secured = false;
+            s->secured_due_ns = MODEL_NEVER;
+            break;
         case MIG_DO_PROBE:
             s->n_probes++;
             if (s->setup.network_ns != MODEL_NEVER)
@@ -302,11 +320,14 @@ static void start_session(struct sim *s)
     qf_buf_init(&s->journal[s->n_sessions], TEXT_CAP);
     s->n_sessions++;
     s->sync_due_ns = MODEL_NEVER;
+    s->secured_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
     s->replace_due_ns = MODEL_NEVER;
     s->n_probes = 0;
     s->setup.spec.attach =
         s->setup.spec.attach || (s->setup.then_attach && s->n_sessions > 1);
+    if (s->n_sessions > 1 && s->setup.encrypt_again != SPEC_ENCRYPT_OFF)
+        s->setup.spec.encrypt = s->setup.encrypt_again;
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
     session_begin(s->session, s->t_ns);
@@ -323,6 +344,8 @@ static void kill_session(struct sim *s)
     s->sync_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
     s->replace_due_ns = MODEL_NEVER;
+    s->secured_due_ns = MODEL_NEVER;
+    s->is_secured = false; /* the next one sweeps; that is tested with files */
     s->restart_due_ns = s->t_ns + RESTART_MS * MODEL_MS;
 }
 
@@ -357,6 +380,24 @@ static void feed_message(struct sim *s, struct model_msg *msg)
         break;
     }
     json_decref(msg->json);
+    carry_out(s);
+}
+
+/* A name of its own for each time, as the edge makes them. */
+static void feed_secured(struct sim *s)
+{
+    struct mig_secured usual;
+    const struct mig_secured *out = s->setup.secured;
+    memset(&usual, 0, sizeof(usual));
+    (void)snprintf(usual.id, sizeof(usual.id), "qferry-tls-%u", s->n_secured);
+    (void)strcpy(usual.dir[MIG_SRC], "/run/qferry/tls-a");
+    (void)strcpy(usual.dir[MIG_DST], "/run/qferry/tls-b");
+    (void)strcpy(usual.uri[MIG_SRC], "unix:/run/qferry/tls-a/s");
+    (void)strcpy(usual.uri[MIG_DST], "unix:/run/qferry/tls-b/m");
+    (void)strcpy(usual.hostname, "hv2.example");
+    (void)strcpy(usual.says, "as is usual");
+    s->secured_due_ns = MODEL_NEVER;
+    session_secured(s->session, s->t_ns, out ? out : &usual);
     carry_out(s);
 }
 
@@ -474,7 +515,8 @@ static bool step(struct sim *s)
     const int64_t due_ns = due < 0 ? MODEL_NEVER : s->doing_due_ns[due];
     int64_t t = earlier(model_next_ns(s->model), s->sync_due_ns);
     t = earlier(earlier(t, due_ns), s->session->todo.wake_ns);
-    t = earlier(earlier(t, s->network_due_ns), s->replace_due_ns);
+    t = earlier(earlier(t, s->network_due_ns),
+                earlier(s->replace_due_ns, s->secured_due_ns));
     if (t == MODEL_NEVER || t > LIMIT_S * MODEL_S || ++s->steps > STEPS_MAX)
         return false;
     if (t > s->t_ns)
@@ -503,6 +545,9 @@ static bool step(struct sim *s)
         s->replace_due_ns = MODEL_NEVER;
         s->n_fed++;
         replace_destination(s);
+    } else if (s->secured_due_ns <= s->t_ns) {
+        s->n_fed++;
+        feed_secured(s);
     } else if (due_ns <= s->t_ns) {
         do_doing(s, (unsigned)due);
     } else if (s->session->todo.wake_ns <= s->t_ns) {
@@ -643,6 +688,12 @@ static const char *settings_put_back(struct sim *s)
     }
     if (was->caps_on[MODEL_SRC] != is->caps_on[MODEL_SRC])
         text = "capabilities of the source were not put back";
+    for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++)
+        if (strcmp(was->params[MODEL_SRC].text[i], is->params[MODEL_SRC].text[i]) != 0)
+            text = complain("%s of the source was not put back",
+                            qapi_text_param_name((enum qapi_text_param)i));
+    if (memcmp(was->creds[MODEL_SRC], is->creds[MODEL_SRC], sizeof(was->creds[0])) != 0)
+        text = "credentials are left in the source";
     for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
         if (was->params[MODEL_SRC].value[i] != is->params[MODEL_SRC].value[i])
             text = complain("%s of the source was not put back",
@@ -720,6 +771,8 @@ const char *sim_complaint(struct sim *s)
                         s->steps, mig_phase_name(s->session->mig.phase));
     if (t->running[MODEL_SRC] && s->result.running_on == PLACE_DESTINATION)
         return "the result says destination, the source runs";
+    if (s->is_secured)
+        return "what was made ready for encryption was not removed";
     const char *p = promise(s);
     return *p ? p : replays(s);
 }

@@ -3,8 +3,9 @@
  *
  * The order is total, so a run is the same every time. At one time come, in this order: messages
  * of the source, messages of the destination (each in their order), the disk's answer to a sync,
- * what is found out about the networks, the end of the command that starts a fresh destination, the
- * test's own doings, the engine's timer. One thing is fed at a time, and what the engine
+ * what is found out about the networks, the end of the command that starts a fresh destination, what
+ * is ready for encryption, the test's own doings, the engine's timer. One thing is fed at a time, and
+ * what the engine
  * wants done is done at once; then the order begins anew. */
 #ifndef QF_TESTS_SIM_H
 #define QF_TESTS_SIM_H
@@ -61,7 +62,11 @@ struct sim_setup {
     enum mig_phase later_phase;
     int64_t later_ns;
     bool then_attach; /* the engine after a SIM_RESTART: `attach` */
-    int64_t sync_ns;  /* the disk takes; 0: 2 ms; MODEL_NEVER */
+    const struct mig_secured
+        *secured;                    /* what spec.encrypt gets; NULL: a usual answer ... */
+    enum spec_encrypt encrypt_again; /* of later engines, where it is not OFF */
+    int64_t secured_ns;              /* ... after so long; 0: 1 ms; MODEL_NEVER */
+    int64_t sync_ns;                 /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;
     bool quiet;     /* no trace is wanted (the golden texts are made of it) */
     bool no_replay; /* of many runs it is enough to replay some */
@@ -85,10 +90,13 @@ struct sim {
     int64_t sync_due_ns;
     int64_t network_due_ns;
     int64_t later_due_ns;
-    int64_t restart_due_ns; /* of the engine */
     int64_t replace_due_ns; /* of the destination */
     unsigned n_probes;
     unsigned n_replaced;
+    int64_t secured_due_ns;
+    bool is_secured; /* made ready, and not removed yet */
+    unsigned n_secured;
+    int64_t restart_due_ns; /* of the engine */
     int64_t doing_due_ns[SIM_DOINGS_MAX];
     bool doing_done[SIM_DOINGS_MAX];
     bool link_open[MIG_SIDES];

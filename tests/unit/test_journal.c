@@ -128,6 +128,9 @@ START_TEST(header_is_read_as_it_was_written)
     (void)strcpy(f.spec.given[0], "192.0.2.7");
     (void)strcpy(f.spec.given[1], "hv2.example.org");
     (void)strcpy(f.spec.monitor_host, "::1");
+    f.spec.encrypt = _i == 1 ? SPEC_ENCRYPT_SSH : SPEC_ENCRYPT_OFF;
+    (void)strcpy(f.spec.encrypt_with, _i == 1 ? "root@hv2" : "");
+    f.spec.encrypt_by_policy = _i == 1;
     if (_i == 1) {
         const char *text =
             "{\"fallback\": false, \"networks\": [{\"name\": \"m\", \"cidr\": "
@@ -146,6 +149,9 @@ START_TEST(header_is_read_as_it_was_written)
     ck_assert_uint_eq(spec.port_last, f.spec.port_last);
     ck_assert_uint_eq(spec.bandwidth_bytes_per_s, f.spec.bandwidth_bytes_per_s);
     ck_assert_uint_eq(spec.unsafe, f.spec.unsafe);
+    ck_assert_int_eq(spec.encrypt, f.spec.encrypt);
+    ck_assert_str_eq(spec.encrypt_with, f.spec.encrypt_with);
+    ck_assert_int_eq(spec.encrypt_by_policy, f.spec.encrypt_by_policy);
     ck_assert(spec.bandwidth_auto == (_i == 1));
     ck_assert_int_eq(spec.address_from, f.spec.address_from);
     ck_assert_uint_eq(spec.n_given, 2);
