@@ -244,10 +244,10 @@ bool mig_is_broken(enum qapi_mig_status s);
 void mig_reopen(struct mig *m, struct mig_todo *todo, enum mig_side_id side);
 
 /* POSTCOPY, RECOVER: continue the destination, once it is known to be loaded and stopped. */
-void postcopy_hand_over(struct mig *m, struct mig_todo *todo);
+void mig_hand_over(struct mig *m, struct mig_todo *todo);
 
 /* A signal in post-copy: refused. The second one ends qferry: true, and the phase is HELD. */
-bool postcopy_refuse_cancel(struct mig *m, struct mig_todo *todo);
+bool mig_refuse_cancel(struct mig *m, struct mig_todo *todo);
 
 /* Are both sides the same machine, by everything that the checks compare? */
 bool preflight_is_same_machine(const struct mig *m);

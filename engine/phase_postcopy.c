@@ -62,7 +62,7 @@ static void record_sample(struct mig *m, struct mig_todo *todo)
     };
 }
 
-void postcopy_hand_over(struct mig *m, struct mig_todo *todo)
+void mig_hand_over(struct mig *m, struct mig_todo *todo)
 {
     struct owner_view v;
     mig_view(m, &v);
@@ -77,7 +77,7 @@ void postcopy_hand_over(struct mig *m, struct mig_todo *todo)
     }
 }
 
-bool postcopy_refuse_cancel(struct mig *m, struct mig_todo *todo)
+bool mig_refuse_cancel(struct mig *m, struct mig_todo *todo)
 {
     if (!m->cancel_wanted)
         return false;
@@ -250,7 +250,7 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
     struct mig_side *src = &m->side[MIG_SRC];
     struct mig_side *dst = &m->side[MIG_DST];
     m->was_postcopy = true;
-    if (postcopy_refuse_cancel(m, todo))
+    if (mig_refuse_cancel(m, todo))
         return;
     if (ev->kind == MIG_EV_DOWN) {
         mig_go(m, MIG_RECONCILE);
@@ -287,7 +287,7 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         return;
     }
     if (!m->handed_over)
-        postcopy_hand_over(m, todo);
+        mig_hand_over(m, todo);
     else if (ev->kind == MIG_EV_ENTER)
         hand_over_again(m, todo);
     if (ev->kind == MIG_EV_TIMER && mig_is_past(m, m->sample_ns, POLL_MS) &&

@@ -121,9 +121,10 @@ static void blame(struct mig *m)
 /* A move under way before we have sent `migrate`: somebody else's, between the questions. */
 static bool is_anothers(const struct mig *m, enum owner_stage stage)
 {
-    return !m->started && (stage == STAGE_COPYING || stage == STAGE_AT_SWITCH ||
-                           stage == STAGE_SWITCHING || stage == STAGE_LOADED ||
-                           stage == STAGE_MOVED || stage == STAGE_POSTCOPY);
+    return !m->started &&
+           (stage == STAGE_COPYING || stage == STAGE_AT_SWITCH ||
+            stage == STAGE_SWITCHING || stage == STAGE_LOADED || stage == STAGE_MOVED ||
+            stage == STAGE_POSTCOPY || stage == STAGE_BROKEN);
 }
 
 /* What cannot be once the guest was handed over: the facts conflict. */

@@ -632,14 +632,14 @@ static void keep_looking(struct mig *m, const struct mig_event *ev, struct mig_t
     if (m->handed_over || m->recover.cont_refused)
         return;
     mig_look_stale(m, todo);
-    postcopy_hand_over(m, todo);
+    mig_hand_over(m, todo);
 }
 
 void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER)
         begin(m, todo);
-    if (postcopy_refuse_cancel(m, todo))
+    if (mig_refuse_cancel(m, todo))
         return;
     if (ev->kind == MIG_EV_DOWN) {
         m->recover.alive[MIG_DST] = false;
