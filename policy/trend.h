@@ -40,6 +40,9 @@ struct policy_trend {
     uint64_t least_remaining_bytes;  /* smallest at any boundary so far */
     uint64_t least_before_bytes;     /* the same before the newest boundary */
     uint64_t dip_bytes;              /* least remaining of any sample since that boundary */
+    uint64_t extra_syncs;            /* of QEMU's count: within walks, no passes */
+    uint64_t walk_extra_syncs;       /* ... within the walk under way */
+    bool syncs_always;               /* this QEMU syncs in every turn, about every 100 ms */
     struct policy_sample last;       /* the newest sample */
     int64_t moved_t_ns;              /* when transferred last changed */
     int64_t rate_t_ns;               /* the running measure of bandwidth began then ... */
