@@ -24,6 +24,8 @@ enum mig_event_kind {
     MIG_EV_SYNCED,   /* the journal is on the disk, or could not be put there (failed) */
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
     MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
+    /* the connection of MIG_DO_STREAM is there, or is not to be had */
+    MIG_EV_STREAM,
     /* the command of MIG_DO_RESTART has ended, well or not */
     MIG_EV_RESTARTED,
 
@@ -104,6 +106,10 @@ struct mig_event {
             bool failed;
             char text[QF_ERR_TEXT]; /* why: how it ended, and its last words */
         } restarted;
+        struct {
+            bool failed;
+            char text[QF_ERR_TEXT];
+        } stream;
     } u;
 };
 

@@ -111,6 +111,8 @@ static int hear_fact(struct mig *m,
     case QAPI_MIGRATE_CONTINUE:
     case QAPI_MIGRATE_START_POSTCOPY:
     case QAPI_YANK:
+    case QAPI_GETFD:
+    case QAPI_CLOSEFD:
     case QAPI_COMMAND_COUNT:
         break;
     }

@@ -134,6 +134,21 @@ static int set_retries(struct request *r, const char *value, struct qf_err *err)
     return 0;
 }
 
+/* An address, or the name of an interface. */
+static int set_bind(struct request *r, const char *value, struct qf_err *err)
+{
+    struct netsel_ip ip;
+    const size_t len = strlen(value);
+    const bool is_name = len > 0 && len < NETSEL_INTERFACE_MAX &&
+                         !strpbrk(value, "/ \t\n") && strchr(value, '.') != value;
+    if (len >= SPEC_TEXT_MAX || (!netsel_ip_parse(value, &ip) && !is_name))
+        return qf_fail(err, QF_E_USAGE,
+                       "--bind: '%s' is neither an address nor the name of an interface",
+                       value);
+    memcpy(r->spec.bind, value, len + 1);
+    return 0;
+}
+
 static int set_restart(struct request *r, const char *value, struct qf_err *err)
 {
     if (strspn(value, " \t\n") == strlen(value))
@@ -210,6 +225,8 @@ int request_option(struct request *r,
         return set_bandwidth(r, value, err);
     if (strcmp(name, "retries") == 0)
         return set_retries(r, value, err);
+    if (strcmp(name, "bind") == 0)
+        return set_bind(r, value, err);
     if (strcmp(name, "restart-destination") == 0)
         return set_restart(r, value, err);
     if (strcmp(name, "unsafe") == 0)
@@ -292,6 +309,25 @@ static int finish_networks(struct mig_spec *s,
     return 0;
 }
 
+/* One descriptor is handed over, and only a UNIX socket carries it (unix(7), SCM_RIGHTS). */
+static int check_bind(const struct request *r, struct qf_err *err)
+{
+    if (r->spec.bind[0] == '\0')
+        return 0;
+    if (r->addr[MIG_SRC].kind != QMP_ADDR_UNIX)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--bind: the connection is handed to the source through its monitor, "
+            "which must be a UNIX socket of this host: %s is not",
+            r->spec.source);
+    if (r->policy.channels > 0)
+        return qf_fail(err, QF_E_USAGE,
+                       "--bind: one connection is handed to the source, and policy %s asks "
+                       "for %u channels: --set channels=0",
+                       r->policy.name, r->policy.channels);
+    return 0;
+}
+
 static int apply_tls_dir(struct request *r, struct qf_err *err)
 {
     if (!r->tls_dir)
@@ -318,6 +354,8 @@ int request_finish(struct request *r, struct qf_err *err)
                        "guest's memory; choose another policy, or --set encrypt=allowed if "
                        "the network may be trusted",
                        r->policy.name);
+    if (check_bind(r, err) != 0)
+        return -(int)err->code;
     finish_address(&r->spec, &r->addr[MIG_DST]);
     return finish_networks(&r->spec, &r->addr[MIG_DST], err);
 }

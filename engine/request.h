@@ -40,7 +40,7 @@ int request_sides(struct request *r,
                   struct qf_err *err);
 
 /* One option by its long name without dashes; value NULL for flags. Known: set, max-downtime,
- * timeout, network, destination-address, tls-dir, port, bandwidth, unsafe, retries,
+ * timeout, network, destination-address, tls-dir, port, bandwidth, unsafe, retries, bind,
  * restart-destination, dry-run, quit-source, quit-destination, policy (a built-in's name). value must live until request_finish.
  * QF_E_USAGE names the option and what was wrong with it. */
 int request_option(struct request *r,

@@ -62,6 +62,8 @@ void session_event(struct session *s, int64_t t_ns, enum mig_side_id side, json_
 void session_timer(struct session *s, int64_t t_ns);
 void session_cancel(struct session *s, int64_t t_ns);
 void session_network(struct session *s, int64_t t_ns, const struct netsel_facts *facts);
+/* why: NULL when the connection stands. */
+void session_stream(struct session *s, int64_t t_ns, const char *why);
 /* why: NULL when the command ended well. */
 void session_restarted(struct session *s, int64_t t_ns, const char *why);
 

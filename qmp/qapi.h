@@ -171,7 +171,12 @@ struct qapi_params {
     X(MIGRATE_CANCEL, "migrate_cancel", false)                    \
     X(MIGRATE_CONTINUE, "migrate-continue", false)                \
     X(MIGRATE_START_POSTCOPY, "migrate-start-postcopy", false)    \
+    X(GETFD, "getfd", false) /* the descriptor went before it */  \
+    X(CLOSEFD, "closefd", false)                                  \
     X(YANK, "yank", true) /* the instance of type migration */
+
+/* GETFD, CLOSEFD: the name of the descriptor, as in `migrate fd:NAME`. */
+#define QAPI_STREAM_NAME "qferry-stream"
 
 enum qapi_command {
 #define QAPI_COMMAND_ENUM(id, name, oob) QAPI_##id,

@@ -274,6 +274,8 @@ void qapi_decode_reply(enum qapi_command command,
     case QAPI_MIGRATE_CANCEL:
     case QAPI_MIGRATE_CONTINUE:
     case QAPI_MIGRATE_START_POSTCOPY:
+    case QAPI_GETFD:
+    case QAPI_CLOSEFD:
     case QAPI_YANK:
     case QAPI_COMMAND_COUNT:
         break;

@@ -258,6 +258,12 @@ static void carry_out(struct sim *s)
                 s->sync_due_ns =
                     s->t_ns + (s->setup.sync_ns ? s->setup.sync_ns : SYNC_MS * MODEL_MS);
             break;
+        case MIG_DO_STREAM:
+            say(s, "-- %s port %s is connected to, from %s --", d->u.stream.host,
+                d->u.stream.port, s->session->mig.spec.bind);
+            s->stream_works = model_connect(s->model, s->t_ns);
+            s->stream_due_ns = s->t_ns + (s->stream_works ? 1 : 10000) * MODEL_MS;
+            break;
         case MIG_DO_RESTART:
             say(s, "-- a fresh destination is started for attempt %u, over %s --",
                 d->u.restart.attempt, d->u.restart.network);
@@ -272,6 +278,7 @@ static void carry_out(struct sim *s)
         case MIG_DO_RECORD:
             break;
         case MIG_DO_END:
+            model_hang_up(s->model, s->t_ns);
             s->ended = true;
             break;
         }
@@ -295,7 +302,7 @@ static void start_session(struct sim *s)
     s->n_sessions++;
     s->sync_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
-    s->replace_due_ns = MODEL_NEVER;
+    s->replace_due_ns = s->stream_due_ns = MODEL_NEVER;
     s->n_probes = 0;
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
@@ -312,7 +319,8 @@ static void kill_session(struct sim *s)
     }
     s->sync_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
-    s->replace_due_ns = MODEL_NEVER;
+    s->replace_due_ns = s->stream_due_ns = MODEL_NEVER;
+    model_hang_up(s->model, s->t_ns);
     s->restart_due_ns = s->t_ns + RESTART_MS * MODEL_MS;
 }
 
@@ -446,6 +454,7 @@ static bool step(struct sim *s)
     int64_t t = earlier(model_next_ns(s->model), s->sync_due_ns);
     t = earlier(earlier(t, due_ns), s->session->todo.wake_ns);
     t = earlier(earlier(t, s->network_due_ns), s->replace_due_ns);
+    t = earlier(t, s->stream_due_ns);
     if (t == MODEL_NEVER || t > LIMIT_S * MODEL_S || ++s->steps > STEPS_MAX)
         return false;
     if (t > s->t_ns)
@@ -468,6 +477,12 @@ static bool step(struct sim *s)
         session_network(s->session, s->t_ns,
                         s->n_probes > 1 && s->setup.network_later ? s->setup.network_later
                                                                   : s->setup.network);
+        carry_out(s);
+    } else if (s->stream_due_ns <= s->t_ns) {
+        s->stream_due_ns = MODEL_NEVER;
+        s->n_fed++;
+        session_stream(s->session, s->t_ns,
+                       s->stream_works ? NULL : "no answer within 10 s");
         carry_out(s);
     } else if (s->replace_due_ns <= s->t_ns) {
         s->replace_due_ns = MODEL_NEVER;

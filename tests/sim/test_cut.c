@@ -107,6 +107,15 @@ static struct sim_setup over_the_next(void)
     return u;
 }
 
+/* qferry opens the connection. */
+static struct sim_setup bound(void)
+{
+    struct sim_setup u = small();
+    (void)strcpy(u.spec.bind, "eth1");
+    u.model.silence_ns = 10 * MODEL_S;
+    return u;
+}
+
 static const struct {
     const char *name;
     struct sim_setup (*setup)(void);
@@ -119,6 +128,7 @@ static const struct {
     {"stop-and-copy", stop_and_copy, MODE_STOP_AND_COPY},
     {"quitting both", quitting, MODE_PRECOPY},
     {"over the next network", over_the_next, MODE_PRECOPY},
+    {"from an interface", bound, MODE_PRECOPY},
 };
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
 
