@@ -140,7 +140,7 @@ static int set_bind(struct request *r, const char *value, struct qf_err *err)
     struct netsel_ip ip;
     const size_t len = strlen(value);
     const bool is_name = len > 0 && len < NETSEL_INTERFACE_MAX &&
-                         !strpbrk(value, "/ \t\n") && strchr(value, '.') != value;
+                         strcspn(value, "/ \t\n") == len && strchr(value, '.') != value;
     if (len >= SPEC_TEXT_MAX || (!netsel_ip_parse(value, &ip) && !is_name))
         return qf_fail(err, QF_E_USAGE,
                        "--bind: '%s' is neither an address nor the name of an interface",
