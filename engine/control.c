@@ -20,17 +20,24 @@ static bool is_uid(const char *uid)
     return n > 0 && n < CONTROL_UID_MAX && strspn(uid, fine) == n;
 }
 
-/* Borrowed; NULL when there is none. */
-static json_t *find(const struct control *c, const char *uid)
+/* Where in a list; -1: it is not. */
+static int place_of(const json_t *list, const char *uid)
 {
     size_t i;
     json_t *m;
-    json_array_foreach (c->migrations, i, m) {
+    json_array_foreach (list, i, m) {
         const char *its = json_string_value(json_object_get(m, "uid"));
         if (its && strcmp(its, uid) == 0)
-            return m;
+            return (int)i;
     }
-    return NULL;
+    return -1;
+}
+
+/* Borrowed; NULL when there is none. */
+static json_t *find(const struct control *c, const char *uid)
+{
+    const int i = place_of(c->migrations, uid);
+    return i < 0 ? NULL : json_array_get(c->migrations, (size_t)i);
 }
 
 /* QEMU's own form ("qemu" with three numbers), since stock clients read it; the package says whose
@@ -56,9 +63,12 @@ int control_init(struct control *c,
                  void *arg,
                  struct qf_err *err)
 {
-    *c = (struct control){
-        .migrations = json_array(), .version = version_of(version), .ops = ops, .arg = arg};
-    if (c->migrations && c->version)
+    *c = (struct control){.migrations = json_array(),
+                          .networks = json_array(),
+                          .version = version_of(version),
+                          .ops = ops,
+                          .arg = arg};
+    if (c->migrations && c->networks && c->version)
         return 0;
     control_fini(c);
     return qf_fail(err, QF_E_NOMEM, "no memory for a control socket");
@@ -67,6 +77,7 @@ int control_init(struct control *c,
 void control_fini(struct control *c)
 {
     json_decref(c->migrations);
+    json_decref(c->networks);
     json_decref(c->version);
     *c = (struct control){.migrations = NULL};
 }
@@ -126,6 +137,16 @@ static void update(json_t *m, const json_t *line, const char *type)
     }
 }
 
+/* A later one takes its place: of another attempt. Without memory the old one stays. */
+static void keep_network(struct control *c, const char *uid, json_t *line)
+{
+    const int i = place_of(c->networks, uid);
+    if (i >= 0)
+        (void)json_array_set(c->networks, (size_t)i, line);
+    else
+        (void)json_array_append(c->networks, line);
+}
+
 json_t *control_feed(struct control *c,
                      const char *uid,
                      const char *line,
@@ -147,6 +168,8 @@ json_t *control_feed(struct control *c,
         if (*p >= 'a' && *p <= 'z')
             *p = (char)(*p - 'a' + 'A');
     update(m, o, type);
+    if (strcmp(type, "network") == 0)
+        keep_network(c, uid, o);
     return o;
 }
 
@@ -331,20 +354,32 @@ static int migration_set(struct call *call, struct qf_err *err)
     return rc;
 }
 
-static int query_migrations(struct call *call, struct qf_err *err)
+/* Of all migrations, or of the one that is named: a list in any case. */
+static int query_list(struct call *call, json_t *list, struct qf_err *err)
 {
     const int rc = check_args(call->args, true, err);
     if (rc != 0)
         return rc;
     if (!json_object_get(call->args, "uid")) {
-        call->value = json_incref(call->control->migrations);
+        call->value = json_incref(list);
         return 0;
     }
     const char *uid = which(call, err);
     if (!uid)
         return -(int)QF_E_USAGE;
-    call->value = json_pack("[O]", find(call->control, uid));
+    const int i = place_of(list, uid);
+    call->value = i < 0 ? json_array() : json_pack("[O]", json_array_get(list, (size_t)i));
     return call->value ? 0 : qf_fail(err, QF_E_NOMEM, "no memory");
+}
+
+static int query_migrations(struct call *call, struct qf_err *err)
+{
+    return query_list(call, call->control->migrations, err);
+}
+
+static int query_networks(struct call *call, struct qf_err *err)
+{
+    return query_list(call, call->control->networks, err);
 }
 
 static int query_policies(struct call *call, struct qf_err *err)
@@ -382,7 +417,8 @@ static const struct {
     {"query-migrations", query_migrations},     {"migration-cancel", migration_cancel},
     {"migration-postcopy", migration_postcopy}, {"migration-pause", migration_pause},
     {"migration-set", migration_set},           {"query-policies", query_policies},
-    {"query-version", query_version},           {"query-commands", query_commands},
+    {"query-networks", query_networks},         {"query-version", query_version},
+    {"query-commands", query_commands},
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

@@ -33,7 +33,9 @@ struct control_ops {
 
 struct control {
     json_t *migrations; /* owned: array of what query-migrations returns, oldest first */
-    json_t *version;    /* owned: the greeting's */
+    /* owned: array of the last `network` record of each, with its uid: what query-networks returns */
+    json_t *networks;
+    json_t *version; /* owned: the greeting's */
     const struct control_ops *ops;
     void *arg;
 };

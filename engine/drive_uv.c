@@ -8,6 +8,7 @@
  *   no memory for a link or a message      the same: a lost link
  *   the source's process cannot be seen    MIG_EV_HOST says so
  *   the networks cannot be probed          MIG_EV_NETWORK with the reason
+ *   the memory's connection is not made    MIG_EV_STREAM with the reason
  *   a fresh destination cannot be started  MIG_EV_RESTARTED with the reason
  *   encryption cannot be made ready        MIG_EV_SECURED with the reason
  *   the journal cannot be written          on_journal_error once, on without it
@@ -29,6 +30,7 @@
 #include "engine/host_uv.h"
 #include "engine/network_uv.h"
 #include "engine/restart_uv.h"
+#include "engine/stream_uv.h"
 #include "qmp/creds_uv.h"
 #include "qmp/qapi_json.h"
 #include "qmp/rundir_uv.h"
@@ -219,6 +221,21 @@ static void open_link(struct drive *d, enum mig_side_id side)
     d->handles_open++;
 }
 
+static void drop_stream_fd(struct drive *d)
+{
+    if (d->stream_fd >= 0)
+        (void)close(d->stream_fd);
+    d->stream_fd = -1;
+}
+
+/* 0, or its MIG_EV_DOWN is to come. QEMU has its own copy then. */
+static int pass_stream(struct drive *d, struct drive_link *dl, struct qf_err *err)
+{
+    const int rc = qmp_link_pass(&dl->link, d->stream_fd, err);
+    drop_stream_fd(d);
+    return rc;
+}
+
 static void send_command(struct drive *d, const struct mig_do *item)
 {
     const struct qapi_cmd *cmd = &item->u.send.cmd;
@@ -229,6 +246,8 @@ static void send_command(struct drive *d, const struct mig_do *item)
     json_t *args = NULL;
     struct qf_err err = {.code = QF_E_NOMEM, .text = "no memory for a command"};
     int rc = qapi_encode(cmd, &args);
+    if (rc == 0 && cmd->command == QAPI_GETFD)
+        rc = pass_stream(d, dl, &err);
     if (rc == 0)
         rc = qmp_link_send(&dl->link, qapi_command_name(cmd->command), args,
                            item->u.send.id, oob, &err);
@@ -328,6 +347,41 @@ static void close_secure(struct drive *d)
     d->secure = NULL;
 }
 
+/* ---- the memory's connection ---- */
+
+static void on_stream_closed(void *arg)
+{
+    struct drive *d = arg;
+    d->handles_open--;
+    finish_if_closed(d);
+}
+
+static void close_stream(struct drive *d)
+{
+    stream_close(d->stream, on_stream_closed, d);
+    d->stream = NULL;
+}
+
+static void on_stream(struct stream *s, int fd, const char *why, void *arg)
+{
+    struct drive *d = arg;
+    (void)s;
+    d->stream_fd = fd;
+    session_stream(&d->session, now(), why);
+    close_stream(d);
+    carry_out(d);
+}
+
+static void start_stream(struct drive *d, const struct mig_do *item)
+{
+    close_stream(d);
+    drop_stream_fd(d);
+    d->stream_broken = stream_start(&d->stream, d->loop, item, d->session.mig.spec.bind,
+                                    on_stream, d, &d->stream_err) != 0;
+    if (!d->stream_broken)
+        d->handles_open++;
+}
+
 /* ---- a fresh destination ---- */
 
 static void on_restart_closed(void *arg)
@@ -413,6 +467,8 @@ static void close_all(struct drive *d)
     close_probe(d);
     close_restart(d);
     close_secure(d);
+    close_stream(d);
+    drop_stream_fd(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     start_sync(d); /* the result, too, is put on the disk */
 }
@@ -446,6 +502,9 @@ static void carry_out_list(struct drive *d)
             break;
         case MIG_DO_PROBE:
             start_probe(d, item);
+            break;
+        case MIG_DO_STREAM:
+            start_stream(d, item);
             break;
         case MIG_DO_RESTART:
             start_restart(d, item);
@@ -488,6 +547,9 @@ static void carry_out(struct drive *d)
             session_down(&d->session, now(), side, &why, false);
         } else if (d->probe_broken) {
             feed_broken_probe(d);
+        } else if (d->stream_broken) {
+            d->stream_broken = false;
+            session_stream(&d->session, now(), d->stream_err.text);
         } else if (d->restart_broken) {
             d->restart_broken = false;
             session_restarted(&d->session, now(), d->restart_err.text);
@@ -581,6 +643,7 @@ int drive_start(struct drive *d,
     d->arg = arg;
     d->loop = loop;
     d->journal_fd = journal_fd;
+    d->stream_fd = -1;
     d->result.outcome =
         OUTCOME_FAILED; /* until the machine gives another: no bug is a success */
     d->result.code = QF_E_INTERNAL;

@@ -60,6 +60,11 @@ struct drive {
     bool closing;
     int journal_fd;      /* -1: none; owned */
     struct qf_buf lines; /* to be written before the next action leaves */
+    /* --bind: being connected; NULL: no */
+    struct stream *stream;
+    int stream_fd; /* connected, not handed over; -1: none; owned */
+    bool stream_broken;
+    struct qf_err stream_err;
     /* --restart-destination; lent; NULL: none */
     const char *restart_command;
     struct restart *restart;   /* it runs; NULL: no */

@@ -132,6 +132,7 @@ static json_t *dump_spec(const struct mig_spec *s)
     journal_put(o, "address_from", json_integer((json_int_t)s->address_from));
     journal_put(o, "given", dump_given(s));
     journal_put_text(o, "monitor_host", s->monitor_host);
+    journal_put_text(o, "bind", s->bind);
     if (s->networks.n > 0)
         journal_put(o, "networks", netsel_dump_wish(&s->networks));
     journal_put(o, "port_first", json_integer(s->port_first));
@@ -217,6 +218,7 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
     get_text(o, "destination", s->destination, sizeof(s->destination));
     get_text(o, "address", s->address, sizeof(s->address));
     get_text(o, "monitor_host", s->monitor_host, sizeof(s->monitor_host));
+    get_text(o, "bind", s->bind, sizeof(s->bind));
     const json_t *given = json_object_get(o, "given");
     const json_t *networks = json_object_get(o, "networks");
     const uint64_t from = get_u64(o, "address_from");

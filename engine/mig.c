@@ -238,6 +238,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
     const struct owner_facts f = {
         .src = owner_side(&m->side[MIG_SRC]),
         .dst = owner_side(&m->side[MIG_DST]),
+        .only_connected = m->stream_open && !m->started,
         .continued = m->continued,
         .cont_refused = m->cont_refused,
         .handed_over = m->handed_over,
@@ -263,7 +264,7 @@ static void mig_invariant(const struct mig *m)
     assert(m->phase != MIG_HELD || m->code == QF_E_HELD);
     assert(!m->continued || m->started);
     assert(m->phase != MIG_DONE || m->spec.dry_run || m->handed_over);
-    assert(m->phase != MIG_AGAIN || (m->started && !m->handed_over));
+    assert(m->phase != MIG_AGAIN || ((m->started || m->stream_asked) && !m->handed_over));
     assert(m->phase != MIG_CONNECT || !m->started);
 }
 

@@ -252,6 +252,14 @@ struct mig {
     bool synced;
     bool taken_up; /* a move found under way was taken up */
     char migrate_uri[QAPI_URI_MAX];
+    char listen_port[8]; /* the destination's, of the migration */
+
+    /* The memory's connection, where qferry opens it (mig_stream.c). */
+    bool stream_asked;
+    bool stream_open;  /* made; nothing has been sent through it before `started` */
+    bool stream_given; /* the source's QEMU has it */
+    int64_t stream_asked_ns;
+
     uint64_t downtime_limit_ms;
     uint64_t bandwidth_limit; /* max-bandwidth in force; POLICY_UNKNOWN: not known */
     uint32_t operator_fields; /* bits of the policy's fields that an operator has set */

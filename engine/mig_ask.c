@@ -46,6 +46,8 @@ static const struct {
     [QAPI_MIGRATE_RECOVER]        = {10000, LATE_PHASE},
     [QAPI_MIGRATE_RESUME]         = {10000, LATE_PHASE},
     [QAPI_YANK]                   = {10000, LATE_PHASE},
+    [QAPI_GETFD]                  = {30000, LATE_PHASE},
+    [QAPI_CLOSEFD]                = {30000, LATE_PHASE},
 };
 /* clang-format on */
 
@@ -93,6 +95,8 @@ static unsigned leave_for(enum mig_side_id side, enum qapi_command c)
     case QAPI_OBJECT_DEL:
     case QAPI_STOP:
     case QAPI_MIGRATE_INCOMING:
+    case QAPI_GETFD:
+    case QAPI_CLOSEFD:
     case QAPI_COMMAND_COUNT:
         break;
     }
@@ -169,7 +173,9 @@ bool mig_act(struct mig *m,
     }
     struct qapi_cmd cmd = {.command = c};
     if (c == QAPI_MIGRATE || c == QAPI_MIGRATE_RECOVER || c == QAPI_MIGRATE_RESUME)
-        (void)snprintf(cmd.u.migrate.uri, sizeof(cmd.u.migrate.uri), "%s", m->migrate_uri);
+        (void)snprintf(cmd.u.migrate.uri, sizeof(cmd.u.migrate.uri), "%s",
+                       c == QAPI_MIGRATE && m->stream_given ? "fd:" QAPI_STREAM_NAME
+                                                            : m->migrate_uri);
     if (c == QAPI_CONT && side == MIG_DST)
         m->dst_conts++;
     (void)mig_send(m, todo, side, &cmd, -1);

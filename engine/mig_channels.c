@@ -19,6 +19,10 @@ static uint64_t limit_of(const struct mig *m)
  * 9.0. */
 static unsigned by_default(const struct mig *m, char *why, size_t size)
 {
+    if (mig_has_stream(m)) {
+        (void)snprintf(why, size, "with --bind the source is handed one connection");
+        return 0;
+    }
     struct channels_facts f = {.limit_bytes_per_s = limit_of(m)};
     if (m->network_known && m->network.chosen >= 0)
         f.link_bytes_per_s = m->network.candidate[m->network.chosen].link_bytes_per_s;

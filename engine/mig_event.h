@@ -26,6 +26,8 @@ enum mig_event_kind {
     MIG_EV_OPERATOR, /* somebody has a hand on the running move: mig_operator.c */
     MIG_EV_NETWORK,  /* what MIG_DO_PROBE has found out */
     MIG_EV_HOST,     /* what the kernel says of the source's QEMU, on this host */
+    /* the connection of MIG_DO_STREAM is there, or is not to be had */
+    MIG_EV_STREAM,
     /* the command of MIG_DO_RESTART has ended, well or not */
     MIG_EV_RESTARTED,
     MIG_EV_SECURED, /* what MIG_DO_SECURE has made ready; a second one: it has failed since */
@@ -134,6 +136,10 @@ struct mig_event {
             char text[QF_ERR_TEXT]; /* why: how it ended, and its last words */
         } restarted;
         const struct mig_secured *secured; /* lent */
+        struct {
+            bool failed;
+            char text[QF_ERR_TEXT];
+        } stream;
     } u;
 };
 

@@ -76,13 +76,40 @@ bool mig_is_source_here(const struct mig *m)
     return false;
 }
 
+/* --bind says from where, the networks which way: they must agree, and so must the families. */
+static void check_bind(struct mig *m)
+{
+    const struct netsel_choice *c = &m->network;
+    struct netsel_ip ip;
+    struct netsel_ip to;
+    const bool is_ip = netsel_ip_parse(m->spec.bind, &ip);
+    char from[NETSEL_IP_TEXT];
+    if (m->spec.bind[0] == '\0')
+        return;
+    if (is_ip && netsel_ip_parse(m->spec.address, &to) && ip.family != to.family)
+        mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED,
+                 "--bind %s is an %s address, the destination listens on %s", m->spec.bind,
+                 netsel_family_name(ip.family), m->spec.address);
+    if (m->spec.networks.n == 0 ||
+        (is_ip ? netsel_ip_equal(&ip, &c->from) : strcmp(m->spec.bind, c->interface) == 0))
+        return;
+    (void)netsel_ip_format(&c->from, from);
+    mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED,
+             "--bind %s does not fit the network that is chosen, %s: the way to %s is from "
+             "%s on %s",
+             m->spec.bind, c->candidate[c->chosen].name, m->spec.address, from,
+             c->interface);
+}
+
 void mig_use_network(struct mig *m, struct mig_todo *todo)
 {
     const bool has_networks = m->spec.networks.n > 0;
     struct record_network *r = &mig_record(todo, RECORD_NETWORK)->u.network;
     network_tell(&m->spec, &m->policy, has_networks ? &m->network : NULL, r);
-    if (!has_networks)
+    if (!has_networks) {
+        check_bind(m);
         return;
+    }
     if (!mig_is_source_here(m))
         mig_warn(todo, "the source's monitor is on another host: the networks were judged "
                        "from this one");
@@ -91,6 +118,7 @@ void mig_use_network(struct mig *m, struct mig_todo *todo)
         return;
     }
     memcpy(m->spec.address, r->address, sizeof(m->spec.address));
+    check_bind(m);
     if (!m->spec.bandwidth_auto || m->network.bandwidth_bytes_per_s == 0)
         return;
     m->network_bytes_per_s = m->network.bandwidth_bytes_per_s;

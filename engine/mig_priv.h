@@ -139,6 +139,22 @@ int mig_hear_creds(struct mig *m,
                    struct mig_todo *todo);
 bool mig_undo_creds(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd);
 
+/* ---- the memory's connection, where qferry opens it (mig_stream.c) ---- */
+
+/* Does it? */
+bool mig_has_stream(const struct mig *m);
+
+/* Ask for a connection to spec.address, listen_port. */
+void mig_open_stream(struct mig *m, struct mig_todo *todo);
+
+/* Until the source's QEMU has it: RECIPE_DONE; RECIPE_FAILED after mig_fail. */
+enum recipe_state mig_follow_stream(struct mig *m,
+                                    const struct mig_event *ev,
+                                    struct mig_todo *todo);
+
+/* On the way back: take it from the source's QEMU if that has not used it. */
+void mig_drop_stream(struct mig *m, struct mig_todo *todo);
+
 /* ---- the operator (mig_operator.c) ---- */
 
 /* Do what was asked for, or note why not; the phase is called afterwards. */

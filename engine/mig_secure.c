@@ -151,8 +151,11 @@ void mig_secure_texts(const struct mig *m, enum mig_side_id side, struct qapi_pa
     case SPEC_ENCRYPT_COUNT:
         break;
     case SPEC_ENCRYPT_X509:
+        /* Of a connection that it is handed QEMU does not know whose it is. */
         if (side == MIG_SRC)
-            want(p, HOSTNAME, m->secured.hostname);
+            want(p, HOSTNAME,
+                 m->secured.hostname[0] == '\0' && mig_has_stream(m) ? m->spec.address
+                                                                     : m->secured.hostname);
         want(p, CREDS, m->secured.id);
         break;
     case SPEC_ENCRYPT_PSK:

@@ -8,6 +8,7 @@
 
 #include "engine/mig_event.h"
 #include "engine/record.h"
+#include "engine/spec.h"
 #include "qmp/qapi.h"
 
 enum {
@@ -18,6 +19,9 @@ enum {
 };
 
 enum mig_do_kind {
+    /* open the memory's connection from spec.bind; MIG_EV_STREAM follows. Its descriptor goes with
+     * the getfd that is sent then, or is closed with the next MIG_DO_STREAM or at the end */
+    MIG_DO_STREAM,
     /* run the command that starts a fresh destination; MIG_EV_RESTARTED follows, at most
      * MIG_RESTART_MS later */
     MIG_DO_RESTART,
@@ -52,6 +56,10 @@ struct mig_do {
             char address[NETSEL_IP_TEXT];  /* the destination's in it */
             char reason[RECORD_TEXT_MAX];  /* why the last one failed */
         } restart;
+        struct {
+            char host[SPEC_TEXT_MAX]; /* address or name */
+            char port[8];
+        } stream;
         struct record record;
     } u;
 };

@@ -379,6 +379,8 @@ static enum dst_class class_of_dst(const struct owner_facts *f)
         return f->handed_over ? D_DEAD_RAN : D_DEAD;
     if (d->reach == OWNER_SILENT || d->run == QAPI_RUN_UNKNOWN)
         return f->handed_over ? D_SILENT_RAN : f->continued ? D_SILENT : D_SILENT_EARLY;
+    if (d->run == QAPI_RUN_INMIGRATE && d->status == QAPI_MIG_ACTIVE && f->only_connected)
+        return D_WAITING;
     if (d->run == QAPI_RUN_INMIGRATE)
         return class_of_incoming(d->status);
     const enum dst_class c =

@@ -28,6 +28,9 @@ struct owner_side {
 struct owner_facts {
     struct owner_side src;
     struct owner_side dst;
+    /* Our own connection to the destination is open, and nothing was sent through it: its QEMU says
+     * `active` from the moment when it was accepted (7.2, verified). */
+    bool only_connected;
     /* migrate-continue was sent, or the source was seen beyond it: before that the destination
      * cannot have the device state, so it cannot run, whatever becomes of it. */
     bool continued;

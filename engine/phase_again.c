@@ -52,8 +52,9 @@ static bool may_start_again(const struct mig *m)
 
 bool again_is_possible(const struct mig *m)
 {
-    return m->started && may_start_again(m) && !m->handed_over && !m->cont_refused &&
-           m->dst_conts == 0 && m->has_reason && m->outcome == OUTCOME_FAILED &&
+    return (m->started || m->stream_asked) && may_start_again(m) && !m->handed_over &&
+           !m->cont_refused && m->dst_conts == 0 && m->has_reason &&
+           m->outcome == OUTCOME_FAILED &&
            (m->code == QF_E_QMP || m->code == QF_E_LOST || m->code == QF_E_TIMEOUT);
 }
 
@@ -209,6 +210,7 @@ static void start_over(struct mig *m, struct mig_todo *todo)
     m->dst_alive = m->continued = m->continue_heard = m->dst_quit = false;
     m->yank_sent = m->stuck = m->sync_asked = m->synced = m->sample_again = false;
     m->migrate_uri[0] = '\0';
+    m->stream_asked = m->stream_open = m->stream_given = false;
     m->src_stop_ns = m->dst_resume_ns = 0;
     m->still_ns = 0;
     m->forecast_pass = 0;

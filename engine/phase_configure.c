@@ -515,6 +515,7 @@ static int hear_port(struct mig *m,
                  r->refused ? ": " : "", r->refused ? r->error_desc : "");
         return -1;
     }
+    memcpy(m->listen_port, q->listen_port, sizeof(m->listen_port));
     const bool v6 = strchr(address, ':') != NULL;
     (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "tcp:%s%s%s:%s", v6 ? "[" : "",
                    address, v6 ? "]" : "", q->listen_port);

@@ -120,6 +120,8 @@ static int hear_fact(struct mig *m,
     case QAPI_MIGRATE_RECOVER:
     case QAPI_MIGRATE_RESUME:
     case QAPI_YANK:
+    case QAPI_GETFD:
+    case QAPI_CLOSEFD:
     case QAPI_COMMAND_COUNT:
         break;
     }

@@ -297,6 +297,7 @@ void phase_rollback(struct mig *m, const struct mig_event *ev, struct mig_todo *
 {
     struct owner_view v;
     if (ev->kind == MIG_EV_ENTER) {
+        mig_drop_stream(m, todo);
         if (!again_is_possible(m)) /* or it is heeded in AGAIN */
             m->cancel_wanted = false;
         m->cancel_ns = 0;

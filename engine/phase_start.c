@@ -1,4 +1,5 @@
-/* START: the last question to the policy before memory moves, then `migrate`.
+/* START: the memory's connection, where qferry opens it; the last question to the policy before memory
+ * moves; then `migrate`.
  *
  * MIGRATION `setup` may arrive before the reply to `migrate` (seen): the reply alone moves on,
  * the status is a fact by then. */
@@ -8,15 +9,17 @@
 
 static void send_migrate(struct mig *m, struct mig_todo *todo)
 {
-    m->started = true;
     m->migrate_ns = m->now_ns;
     if (m->first_migrate_ns == 0)
         m->first_migrate_ns = m->now_ns;
-    mig_note(todo, "migrate to %s", m->migrate_uri);
+    mig_note(todo, "migrate to %s%s%s", m->migrate_uri, m->stream_given ? " from " : "",
+             m->stream_given ? m->spec.bind : "");
     if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE)) {
         mig_fail(m, OUTCOME_FAILED, QF_E_INTERNAL, "migrate is not allowed now");
         mig_go(m, MIG_ROLLBACK);
     }
+    m->started =
+        true; /* also when it was not allowed: what is wrong then is to be found out */
     /* What is known is of an earlier migration; the event of this one may come late. */
     m->side[MIG_SRC].migrate.status = QAPI_MIG_SETUP;
 }
@@ -46,6 +49,8 @@ void phase_start(struct mig *m, const struct mig_event *ev, struct mig_todo *tod
     } else if (m->cancel_wanted) {
         mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled by the user");
         mig_go(m, MIG_ROLLBACK);
+    } else if (ev->kind == MIG_EV_ENTER && mig_has_stream(m)) {
+        mig_open_stream(m, todo); /* the guest need not be stopped for it */
     } else if (ev->kind == MIG_EV_ENTER) {
         ask_policy(m, todo);
     } else if (mig_late(ev, MIG_SRC, QAPI_MIGRATE)) {
@@ -68,5 +73,16 @@ void phase_start(struct mig *m, const struct mig_event *ev, struct mig_todo *tod
         mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "source: migrate: %s",
                  ev->u.reply.error_desc);
         mig_go(m, MIG_ROLLBACK);
+    } else if (mig_has_stream(m) && !m->stream_given) {
+        switch (mig_follow_stream(m, ev, todo)) {
+        case RECIPE_RUNNING:
+            return;
+        case RECIPE_DONE:
+            ask_policy(m, todo);
+            return;
+        case RECIPE_FAILED:
+            mig_go(m, MIG_ROLLBACK);
+            return;
+        }
     }
 }

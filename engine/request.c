@@ -165,6 +165,21 @@ static int set_retries(struct request *r, const char *value, struct qf_err *err)
     return 0;
 }
 
+/* An address, or the name of an interface. */
+static int set_bind(struct request *r, const char *value, struct qf_err *err)
+{
+    struct netsel_ip ip;
+    const size_t len = strlen(value);
+    const bool is_name = len > 0 && len < NETSEL_INTERFACE_MAX &&
+                         strcspn(value, "/ \t\n") == len && strchr(value, '.') != value;
+    if (len >= SPEC_TEXT_MAX || (!netsel_ip_parse(value, &ip) && !is_name))
+        return qf_fail(err, QF_E_USAGE,
+                       "--bind: '%s' is neither an address nor the name of an interface",
+                       value);
+    memcpy(r->spec.bind, value, len + 1);
+    return 0;
+}
+
 static int set_restart(struct request *r, const char *value, struct qf_err *err)
 {
     if (strspn(value, " \t\n") == strlen(value))
@@ -288,6 +303,8 @@ int request_option(struct request *r,
         return set_compression(r, value, err);
     if (strcmp(name, "retries") == 0)
         return set_retries(r, value, err);
+    if (strcmp(name, "bind") == 0)
+        return set_bind(r, value, err);
     if (strcmp(name, "restart-destination") == 0)
         return set_restart(r, value, err);
     if (strcmp(name, "unsafe") == 0)
@@ -372,6 +389,41 @@ static int finish_networks(struct mig_spec *s,
     return 0;
 }
 
+/* One descriptor is handed over, and only a UNIX socket carries it (unix(7), SCM_RIGHTS). */
+static int check_bind(const struct request *r, struct qf_err *err)
+{
+    if (r->spec.bind[0] == '\0')
+        return 0;
+    if (r->addr[MIG_SRC].kind != QMP_ADDR_UNIX)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--bind: the connection is handed to the source through its monitor, "
+            "which must be a UNIX socket of this host: %s is not",
+            r->spec.source);
+    if (r->spec.encrypt == SPEC_ENCRYPT_SSH)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--bind and --encrypt ssh exclude each other: the memory's connection is "
+            "ssh's, see BindAddress and BindInterface in ssh_config(5)");
+    if (r->spec.compression != QAPI_COMPRESSION_NONE || r->spec.zero_copy)
+        return qf_fail(err, QF_E_USAGE,
+                       "--bind and %s exclude each other: that needs channels, and one "
+                       "connection is handed to the source",
+                       r->spec.zero_copy ? "--zero-copy" : "--compression");
+    if (r->spec.channels > 0)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--bind and --channels %u exclude each other: one connection is handed to "
+            "the source",
+            r->spec.channels);
+    if (r->policy.channels > 0 && !r->spec.channels_said)
+        return qf_fail(err, QF_E_USAGE,
+                       "--bind: one connection is handed to the source, and policy %s asks "
+                       "for %u channels: --set channels=0",
+                       r->policy.name, r->policy.channels);
+    return 0;
+}
+
 static int apply_tls_dir(struct request *r, struct qf_err *err)
 {
     if (!r->tls_dir)
@@ -402,7 +454,8 @@ static int check_channels(const struct mig_spec *s, struct qf_err *err)
     return 0;
 }
 
-/* What is asked for, and what the policy says of it. */
+/* What is asked for, and what the policy says of it. That QEMU sends no encrypted memory without a copy
+ * is its own rule (migration/options.c). */
 static int finish_encrypt(struct request *r, struct qf_err *err)
 {
     struct mig_spec *s = &r->spec;
@@ -442,6 +495,15 @@ int request_finish(struct request *r, struct qf_err *err)
         if (apply_set(r, r->sets[i].option, r->sets[i].value, err) != 0)
             return -(int)QF_E_USAGE;
     if (finish_encrypt(r, err) != 0)
+        return -(int)err->code;
+    if (r->spec.zero_copy && r->spec.encrypt != SPEC_ENCRYPT_OFF)
+        return qf_fail(
+            err, QF_E_USAGE,
+            "--zero-copy and encryption (%s%s) exclude each other: an encrypted page "
+            "is a copy",
+            r->spec.encrypt_by_policy ? "the policy's " : "",
+            spec_encrypt_name(r->spec.encrypt));
+    if (check_bind(r, err) != 0)
         return -(int)err->code;
     finish_address(&r->spec, &r->addr[MIG_DST]);
     return finish_networks(&r->spec, &r->addr[MIG_DST], err);

@@ -66,12 +66,17 @@ static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
         [MIG_DO_RECORD] = "record", [MIG_DO_END] = "end",
         [MIG_DO_PROBE] = "probe",   [MIG_DO_RESTART] = "restart",
         [MIG_DO_SECURE] = "secure", [MIG_DO_UNSECURE] = "unsecure",
+        [MIG_DO_STREAM] = "stream",
     };
     json_t *o = journal_line(&s->clock, d->kind == MIG_DO_END ? "end" : "do", t_ns);
     if (d->kind != MIG_DO_END)
         journal_put(o, "do", json_string(names[d->kind]));
     if (d->kind == MIG_DO_OPEN || d->kind == MIG_DO_CLOSE || d->kind == MIG_DO_SEND)
         journal_put(o, "side", json_string(side_name(d->side)));
+    if (d->kind == MIG_DO_STREAM) {
+        journal_put_text(o, "host", d->u.stream.host);
+        journal_put_text(o, "port", d->u.stream.port);
+    }
     if (d->kind == MIG_DO_RESTART)
         journal_put(o, "attempt", json_integer((json_int_t)d->u.restart.attempt));
     if (d->kind == MIG_DO_SEND) {
@@ -201,6 +206,19 @@ void session_host(struct session *s, int64_t t_ns, const struct mig_process *p)
     emit(s, o, NULL);
     struct mig_event ev = {.kind = MIG_EV_HOST, .t_ns = t_ns};
     ev.u.host = *p;
+    step(s, &ev);
+}
+
+void session_stream(struct session *s, int64_t t_ns, const char *why)
+{
+    json_t *o = event_line(s, t_ns, "stream");
+    journal_put(o, "failed", json_boolean(why != NULL));
+    if (why)
+        journal_put_text(o, "text", why);
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_STREAM, .t_ns = t_ns};
+    ev.u.stream.failed = why != NULL;
+    (void)snprintf(ev.u.stream.text, sizeof(ev.u.stream.text), "%s", why ? why : "");
     step(s, &ev);
 }
 
@@ -392,11 +410,12 @@ static int feed_network(struct session *s,
     return 0;
 }
 
-static void feed_restarted(struct session *s, int64_t t_ns, const json_t *line)
+/* Why it failed; NULL: it did not. */
+static const char *failure(const json_t *line)
 {
     const char *text = json_string_value(json_object_get(line, "text"));
     const bool failed = json_is_true(json_object_get(line, "failed"));
-    session_restarted(s, t_ns, !failed ? NULL : text ? text : "");
+    return !failed ? NULL : text ? text : "";
 }
 
 int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
@@ -425,9 +444,11 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         journal_get_process(line, &p);
         session_host(s, t_ns, &p);
     } else if (strcmp(kind, "restarted") == 0)
-        feed_restarted(s, t_ns, line);
+        session_restarted(s, t_ns, failure(line));
     else if (strcmp(kind, "secured") == 0)
         feed_secured(s, t_ns, line);
+    else if (strcmp(kind, "stream") == 0)
+        session_stream(s, t_ns, failure(line));
     else if (strcmp(kind, "synced") == 0)
         session_synced(s, t_ns, json_is_true(json_object_get(line, "failed")));
     else if (strcmp(kind, "down") == 0 && has_side)

@@ -64,6 +64,8 @@ void session_cancel(struct session *s, int64_t t_ns);
 /* What the kernel says of the source's process; before session_up of the source. */
 void session_host(struct session *s, int64_t t_ns, const struct mig_process *p);
 void session_network(struct session *s, int64_t t_ns, const struct netsel_facts *facts);
+/* why: NULL when the connection stands. */
+void session_stream(struct session *s, int64_t t_ns, const char *why);
 /* why: NULL when the command ended well. */
 void session_restarted(struct session *s, int64_t t_ns, const char *why);
 void session_secured(struct session *s, int64_t t_ns, const struct mig_secured *secured);

@@ -75,8 +75,10 @@ struct mig_spec {
     char given[SPEC_ADDRESSES_MAX][SPEC_TEXT_MAX]; /* --destination-address, in order */
     unsigned n_given;
     char monitor_host[SPEC_TEXT_MAX]; /* the destination's; "": a UNIX socket */
-    struct netsel_wish networks;      /* to choose from; none: address is taken */
-    uint16_t port_first;              /* 0: QEMU picks a free one */
+    /* --bind: from this address or interface qferry opens the memory's connection; "": QEMU does */
+    char bind[SPEC_TEXT_MAX];
+    struct netsel_wish networks; /* to choose from; none: address is taken */
+    uint16_t port_first;         /* 0: QEMU picks a free one */
     uint16_t port_last;
     /* UINT64_MAX: leave what QEMU is set to; 0: unlimited */
     uint64_t bandwidth_bytes_per_s;

@@ -429,8 +429,12 @@ void netsel_choose(const struct netsel_wish *w,
             say(c->candidate[i].why, sizeof(c->candidate[i].why), " within %u ms",
                 f->waited_ms);
     give_reason(c);
-    if (c->chosen >= 0)
-        find_bandwidth(w, f, &w->network[order[c->chosen]], view[c->chosen].local, c);
+    if (c->chosen < 0)
+        return;
+    const struct netsel_local *l = view[c->chosen].local;
+    c->from = l->ip;
+    memcpy(c->interface, l->interface, sizeof(c->interface));
+    find_bandwidth(w, f, &w->network[order[c->chosen]], l, c);
 }
 
 const struct netsel_candidate *netsel_candidate_of(const struct netsel_choice *c,

@@ -143,6 +143,8 @@ struct netsel_choice {
     int chosen; /* of candidate; -1: none */
     char reason
         [NETSEL_REASON_MAX]; /* a sentence; of every candidate when there is no choice */
+    struct netsel_ip from;   /* chosen >= 0: this host's address ... */
+    char interface[NETSEL_INTERFACE_MAX]; /* ... from which it is reached */
     uint64_t bandwidth_bytes_per_s; /* what a migration may take of it; 0: not known */
     char bandwidth_reason[NETSEL_WHY_MAX];
     struct netsel_candidate candidate[NETSEL_NETWORKS_MAX]; /* in the order of the rules */

@@ -26,6 +26,7 @@
 #include "qmp/link_uv.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,36 @@ int qmp_link_send(struct qmp_link *link,
     const int rc = qmp_client_send(&link->client, command, args, id, oob, err);
     flush(link);
     return rc;
+}
+
+/* Past libuv, whose own way needs a handle of its kind and a pipe made for it: nothing of ours is
+ * being written then, so nothing gets out of order. */
+int qmp_link_pass(struct qmp_link *link, int fd, struct qf_err *err)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char blank[] = " ";
+    struct iovec iov = {.iov_base = blank, .iov_len = 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof(control.room)};
+    uv_os_fd_t to;
+    if (link->state != QMP_LINK_UP || link->addr.kind != QMP_ADDR_UNIX ||
+        link->writing.len > 0 || uv_fileno(&link->h.handle, &to) != 0)
+        return qf_fail(err, QF_E_LOST, "the monitor does not take a descriptor now");
+    memset(&control, 0, sizeof(control));
+    control.head.cmsg_level = SOL_SOCKET;
+    control.head.cmsg_type = SCM_RIGHTS;
+    control.head.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+    ssize_t n;
+    do
+        n = sendmsg(to, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n == 1 ? 0 : qf_fail(err, QF_E_LOST, "a descriptor: %s", strerror(errno));
 }
 
 /* ---- reading ---- */

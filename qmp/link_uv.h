@@ -113,6 +113,11 @@ int qmp_link_send(struct qmp_link *link,
  * a UNIX socket, or not connected. */
 bool qmp_link_peer(const struct qmp_link *link, uid_t *uid, gid_t *gid);
 
+/* Pass a descriptor to the monitor, for the getfd that is sent next (SCM_RIGHTS, unix(7)): with a
+ * blank, which JSON does not mind; QEMU keeps it until the command comes. fd stays the caller's.
+ * QF_E_LOST: the link is no UNIX socket, is not up, or does not take anything now. */
+int qmp_link_pass(struct qmp_link *link, int fd, struct qf_err *err);
+
 /* Close; idempotent (the first cb counts); cb once, from the loop, when the memory may be freed.
  * No on_msg or on_down after this call. On an UNUSED link (zeroed memory, a failed open) there is
  * nothing to wait for: cb is called at once. cb may be NULL. */

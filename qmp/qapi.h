@@ -195,37 +195,42 @@ enum { QAPI_DIR_MAX = 256 };
 /* ---- commands ---- */
 
 /* id, QMP name, may go out of band */
-#define QAPI_COMMANDS(X)                                          \
-    X(QUERY_STATUS, "query-status", false)                        \
-    X(QUERY_MIGRATE, "query-migrate", false)                      \
-    X(QUERY_TARGET, "query-target", false)                        \
-    X(QUERY_MACHINE, "qom-get", false) /* /machine, type */       \
-    X(QUERY_MEMORY, "query-memory-size-summary", false)           \
-    X(QUERY_CPUS, "query-cpus-fast", false)                       \
-    X(QUERY_CPU_TYPE, "qom-get", false) /* the first CPU, type */ \
-    X(QUERY_UUID, "query-uuid", false)                            \
-    X(QUERY_PCI, "query-pci", false)                              \
-    X(QUERY_CAPS, "query-migrate-capabilities", false)            \
-    X(QUERY_PARAMS, "query-migrate-parameters", false)            \
-    X(QUERY_YANK, "query-yank", true)                             \
-    X(CALC_DIRTY_RATE, "calc-dirty-rate", false)                  \
-    X(QUERY_DIRTY_RATE, "query-dirty-rate", false)                \
-    X(SET_CAPS, "migrate-set-capabilities", false)                \
-    X(SET_PARAMS, "migrate-set-parameters", false)                \
-    X(OBJECT_ADD, "object-add", false)                            \
-    X(OBJECT_DEL, "object-del", false)                            \
-    X(STOP, "stop", false)                                        \
-    X(CONT, "cont", false)                                        \
-    X(QUIT, "quit", false)                                        \
-    X(MIGRATE_INCOMING, "migrate-incoming", false)                \
-    X(MIGRATE, "migrate", false)                                  \
-    X(MIGRATE_CANCEL, "migrate_cancel", false)                    \
-    X(MIGRATE_CONTINUE, "migrate-continue", false)                \
-    X(MIGRATE_START_POSTCOPY, "migrate-start-postcopy", false)    \
-    X(MIGRATE_PAUSE, "migrate-pause", true)                       \
-    X(MIGRATE_RECOVER, "migrate-recover", true)                   \
-    X(MIGRATE_RESUME, "migrate", false) /* resume: true */        \
-    X(YANK, "yank", true)               /* the instance of type migration */
+#define QAPI_COMMANDS(X)                                                    \
+    X(QUERY_STATUS, "query-status", false)                                  \
+    X(QUERY_MIGRATE, "query-migrate", false)                                \
+    X(QUERY_TARGET, "query-target", false)                                  \
+    X(QUERY_MACHINE, "qom-get", false) /* /machine, type */                 \
+    X(QUERY_MEMORY, "query-memory-size-summary", false)                     \
+    X(QUERY_CPUS, "query-cpus-fast", false)                                 \
+    X(QUERY_CPU_TYPE, "qom-get", false) /* the first CPU, type */           \
+    X(QUERY_UUID, "query-uuid", false)                                      \
+    X(QUERY_PCI, "query-pci", false)                                        \
+    X(QUERY_CAPS, "query-migrate-capabilities", false)                      \
+    X(QUERY_PARAMS, "query-migrate-parameters", false)                      \
+    X(QUERY_YANK, "query-yank", true)                                       \
+    X(CALC_DIRTY_RATE, "calc-dirty-rate", false)                            \
+    X(QUERY_DIRTY_RATE, "query-dirty-rate", false)                          \
+    X(SET_CAPS, "migrate-set-capabilities", false)                          \
+    X(SET_PARAMS, "migrate-set-parameters", false)                          \
+    X(OBJECT_ADD, "object-add", false)                                      \
+    X(OBJECT_DEL, "object-del", false)                                      \
+    X(STOP, "stop", false)                                                  \
+    X(CONT, "cont", false)                                                  \
+    X(QUIT, "quit", false)                                                  \
+    X(MIGRATE_INCOMING, "migrate-incoming", false)                          \
+    X(MIGRATE, "migrate", false)                                            \
+    X(MIGRATE_CANCEL, "migrate_cancel", false)                              \
+    X(MIGRATE_CONTINUE, "migrate-continue", false)                          \
+    X(MIGRATE_START_POSTCOPY, "migrate-start-postcopy", false)              \
+    X(MIGRATE_PAUSE, "migrate-pause", true)                                 \
+    X(MIGRATE_RECOVER, "migrate-recover", true)                             \
+    X(MIGRATE_RESUME, "migrate", false) /* resume: true */                  \
+    X(GETFD, "getfd", false)            /* the descriptor went before it */ \
+    X(CLOSEFD, "closefd", false)                                            \
+    X(YANK, "yank", true) /* the instance of type migration */
+
+/* GETFD, CLOSEFD: the name of the descriptor, as in `migrate fd:NAME`. */
+#define QAPI_STREAM_NAME "qferry-stream"
 
 enum qapi_command {
 #define QAPI_COMMAND_ENUM(id, name, oob) QAPI_##id,

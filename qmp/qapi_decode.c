@@ -302,6 +302,8 @@ void qapi_decode_reply(enum qapi_command command,
     case QAPI_MIGRATE_PAUSE:
     case QAPI_MIGRATE_RECOVER:
     case QAPI_MIGRATE_RESUME:
+    case QAPI_GETFD:
+    case QAPI_CLOSEFD:
     case QAPI_YANK:
     case QAPI_COMMAND_COUNT:
         break;

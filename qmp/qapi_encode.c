@@ -104,6 +104,10 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
     case QAPI_MIGRATE_CONTINUE:
         a = json_pack("{s:s}", "state", "pre-switchover");
         break;
+    case QAPI_GETFD:
+    case QAPI_CLOSEFD:
+        a = json_pack("{s:s}", "fdname", QAPI_STREAM_NAME);
+        break;
     case QAPI_YANK:
         a = json_pack("{s:[{s:s}]}", "instances", "type", "migration");
         break;

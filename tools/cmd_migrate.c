@@ -11,6 +11,7 @@
 #include "engine/control_uv.h"
 #include "engine/drive_uv.h"
 #include "engine/request.h"
+#include "engine/stream_uv.h"
 #include "tools/choose_policy.h"
 #include "tools/output.h"
 #include "tools/render.h"
@@ -42,6 +43,8 @@ static const char usage[] =
     "      --zero-copy             channels send from the guest's memory without a copy\n"
     "      --destination-address A an address of the destination's host; repeatable\n"
     "      --port PORT[-PORT]      its port; default: QEMU picks a free one\n"
+    "      --bind ADDRESS|INTERFACE\n"
+    "                              qferry opens the memory's connection, from there\n"
     "      --retries N             start again over the next network when one is lost (1)\n"
     "      --restart-destination COMMAND\n"
     "                              starts a fresh destination for that, as QEMU needs it\n"
@@ -261,7 +264,10 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
  * socket, and last the journal, which may write over a file. */
 static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
 {
-    int rc = drive_check(run->request.addr, err);
+    const char *bind = run->request.spec.bind;
+    int rc = bind[0] != '\0' ? stream_check(bind, err) : 0;
+    if (rc == 0)
+        rc = drive_check(run->request.addr, err);
     if (rc == 0)
         rc = open_control(run, loop, err);
     const int fd = rc == 0 ? open_journal(run->journal, err) : -1;
@@ -322,6 +328,7 @@ static const struct option options[] = {
     {"zero-copy", no_argument, NULL, OPT_ENGINE},
     {"destination-address", required_argument, NULL, OPT_ENGINE},
     {"port", required_argument, NULL, OPT_ENGINE},
+    {"bind", required_argument, NULL, OPT_ENGINE},
     {"retries", required_argument, NULL, OPT_ENGINE},
     {"restart-destination", required_argument, NULL, OPT_ENGINE},
     {"encrypt", required_argument, NULL, OPT_ENGINE},

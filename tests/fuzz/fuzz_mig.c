@@ -26,6 +26,7 @@ struct world {
     bool restarting;
     bool securing;
     bool secured; /* asked for, and not removed */
+    bool streaming;
     uint64_t caps[MIG_SIDES];
     struct qapi_params params;
     struct ask {
@@ -92,6 +93,9 @@ static void step(struct world *w, const struct mig_event *ev)
         case MIG_DO_PROBE:
             MUST(!w->probing_ours);
             w->probing = w->probing_ours = true;
+            break;
+        case MIG_DO_STREAM:
+            w->streaming = true;
             break;
         case MIG_DO_RESTART: /* never of one that was given the guest */
             MUST(!w->cont_dst && !w->open[MIG_DST] && !w->opening[MIG_DST]);
@@ -256,6 +260,8 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
     case QAPI_MIGRATE_RECOVER:
     case QAPI_MIGRATE_RESUME:
     case QAPI_YANK:
+    case QAPI_GETFD:
+    case QAPI_CLOSEFD:
     case QAPI_COMMAND_COUNT:
         break;
     }
@@ -370,6 +376,14 @@ static void secure(struct world *w)
     step(w, &ev);
 }
 
+static void connected(struct world *w)
+{
+    struct mig_event ev = {.kind = MIG_EV_STREAM, .t_ns = w->t_ns};
+    ev.u.stream.failed = (byte(w) & 7) == 7;
+    w->streaming = false;
+    step(w, &ev);
+}
+
 static void something(struct world *w)
 {
     const uint8_t b = byte(w);
@@ -404,6 +418,8 @@ static void something(struct world *w)
             restarted(w);
         else if (b == 0xfc && w->securing)
             secure(w);
+        else if (b == 0xfb && w->streaming)
+            connected(w);
         else if (w->syncing)
             step(w, &(struct mig_event){.kind = MIG_EV_SYNCED, .t_ns = w->t_ns});
         w->syncing = w->syncing && b >= 0xfe;
@@ -435,6 +451,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         spec.networks.network[0].rate_bytes_per_s = QF_MIB;
         spec.retries = 2;
         spec.restarts = b & 64;
+        if (b & 128)
+            (void)strcpy(spec.bind, "10.0.0.1");
         spec.bandwidth_auto = b & 32;
     }
     if ((b & 31) >= 26 && (b & 31) <= 29)

@@ -218,6 +218,11 @@ void model_advance(struct model *m, int64_t t_ns);
 /* Take the next message that is due by t_ns (model_advance was called). False: none. */
 bool model_pop(struct model *m, int64_t t_ns, struct model_msg *out);
 
+/* A client connects to the port where the destination waits for a migration (false: it does not listen,
+ * or the network is silent), and hangs up before it has used the connection. */
+bool model_connect(struct model *m, int64_t t_ns);
+void model_hang_up(struct model *m, int64_t t_ns);
+
 /* The destination's process is ended, if it still is there, and a fresh one is started as the first one
  * was; another network takes the place of the one that was lost. Blamed: when the source is still
  * migrating, or the old one had, or may yet get, the guest. */

@@ -527,6 +527,27 @@ static void do_yank(struct model *m, struct one *s, json_t *args, struct answer 
         a->error_class = "DeviceNotFound";
 }
 
+/* The descriptor has come with it, if somebody has connected. */
+static void do_getfd(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    (void)args;
+    if (s->side == MODEL_SRC && m->flow.lent)
+        m->flow.lent_fd = true;
+    else
+        a->error = "No file descriptor supplied via SCM_RIGHTS";
+}
+
+static void do_closefd(struct model *m, struct one *s, json_t *args, struct answer *a)
+{
+    (void)args;
+    if (s->side != MODEL_SRC || !m->flow.lent_fd) {
+        a->error = "File descriptor named 'qferry-stream' not found";
+        return;
+    }
+    m->flow.lent_fd = false;
+    model_hang_up(m, m->now_ns);
+}
+
 /* clang-format off */
 static const struct {
     const char *name;
@@ -558,6 +579,8 @@ static const struct {
     {"migrate-pause",               true,  do_pause     },
     {"migrate-recover",             true,  do_recover   },
     {"yank",                        true,  do_yank      },
+    {"getfd",                       false, do_getfd     },
+    {"closefd",                     false, do_closefd   },
 };
 /* clang-format on */
 

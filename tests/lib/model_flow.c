@@ -409,15 +409,17 @@ static void connected(struct model *m)
     struct flow *f = &m->flow;
     struct one *s = src(m);
     struct one *d = dst(m);
-    if (f->net_silent && m->now_ns - f->start_ns < CONNECT_MS * MODEL_MS) {
+    const bool lent = f->lent;
+    f->lent = false;
+    if (!lent && f->net_silent && m->now_ns - f->start_ns < CONNECT_MS * MODEL_MS) {
         model_plan(m, PLAN_CONNECTED, CONNECT_MS * MODEL_MS, 0); /* connect() hangs */
         return;
     }
-    if (f->net_silent) {
+    if (!lent && f->net_silent) {
         fail(m, "Failed to connect to '192.0.2.7': Connection timed out");
         return;
     }
-    if (!d->alive || !d->listening || f->connected) {
+    if (!d->alive || !d->listening || (f->connected && !lent)) {
         fail(m, "Failed to connect to '192.0.2.7': Connection refused");
         return;
     }
@@ -441,7 +443,8 @@ static void connected(struct model *m)
     f->window_sent = f->period_sent = f->sent_bytes;
     count_pass(m, s->cfg.flavour != MODEL_11_1);
     model_status(m, MODEL_SRC, QAPI_MIG_ACTIVE);
-    model_status(m, MODEL_DST, QAPI_MIG_ACTIVE);
+    if (!lent)
+        model_status(m, MODEL_DST, QAPI_MIG_ACTIVE);
     const char *unfit = why_unfit(m);
     if (unfit) {
         dst_fails(m, unfit);
@@ -819,7 +822,11 @@ const char *flow_migrate(struct model *m, json_t *args)
     const char *fault = model_creds_fault(s);
     if (fault)
         return fault;
-    if (dst(m)->alive && dst(m)->listening && port_of(args) != dst(m)->port)
+    const char *uri = json_string_value(json_object_get(args, "uri"));
+    const bool by_fd = uri && strncmp(uri, "fd:", 3) == 0;
+    if (by_fd && !f->lent_fd)
+        return "File descriptor named 'qferry-stream' has not been found";
+    if (!by_fd && dst(m)->alive && dst(m)->listening && port_of(args) != dst(m)->port)
         model_blame(m, "migrate to another port than the destination's");
     const struct flow was = *f;
     (void)snprintf(m->stream_uri, sizeof(m->stream_uri), "%s",
@@ -829,6 +836,7 @@ const char *flow_migrate(struct model *m, json_t *args)
                        .ack_lost = was.ack_lost,
                        .load_fails = was.load_fails,
                        .connected = was.connected,
+                       .lent = by_fd,
                        .start_ns = m->now_ns,
                        .setup_ns = m->now_ns,
                        .before = QAPI_RUN_RUNNING,
@@ -1091,5 +1099,27 @@ void flow_renew(struct model *m)
 {
     struct flow *f = &m->flow;
     m->silent = f->net_silent = f->net_reset = f->ack_lost = false;
-    f->connected = f->sent = f->loaded = false;
+    f->connected = f->sent = f->loaded = f->lent = f->lent_fd = false;
+}
+
+bool model_connect(struct model *m, int64_t t_ns)
+{
+    struct flow *f = &m->flow;
+    model_advance(m, t_ns);
+    if (f->net_silent || !dst(m)->alive || !dst(m)->listening || f->connected)
+        return false;
+    f->connected = f->lent = true; /* and 7.2 calls that active */
+    model_status(m, MODEL_DST, QAPI_MIG_ACTIVE);
+    return true;
+}
+
+void model_hang_up(struct model *m, int64_t t_ns)
+{
+    model_advance(m, t_ns);
+    if (!m->flow.lent || m->flow.lent_fd)
+        return;
+    m->flow.lent = m->flow.connected = false;
+    if (!m->flow.net_silent)
+        dst_fails(m, "Channel error: Input/output error");
+    model_check(m);
 }

@@ -101,6 +101,9 @@ struct one {
 /* The migration, as the source has it. */
 struct flow {
     unsigned epoch;
+    /* somebody connected to the destination, for the source to be handed the connection */
+    bool lent;
+    bool lent_fd; /* ... and it was */
     /* cancelled in connect(), which still hangs */
     bool connecting;
     bool net_silent;

@@ -116,7 +116,9 @@ END_TEST
 START_TEST(a_network_that_is_lost_in_the_switch)
 {
     pair("ws=32 flat");
-    struct move *m = begin(ARGS(BY, BOTH, SLOWLY, "--set", "downtime.max=8s", "--set",
+    /* No limit of QEMU's holds in the switch: the link itself is the slow one. */
+    hosts_sh("tc -n $S qdisc add dev mig0 root tbf rate 64mbit burst 256kb latency 50ms");
+    struct move *m = begin(ARGS(BY, BOTH, "--set", "downtime.max=8s", "--set",
                                 "downtime.start=8s", "--restart-destination", f.command));
     move_wait_phase(m, "switchover");
     hosts_make_black_hole("mig0", 1);
@@ -211,6 +213,155 @@ START_TEST(a_firewall_before_the_port)
 }
 END_TEST
 
+/* ---- a connection that qferry opens ---- */
+
+/* Addresses of the destination's host that its connections for migrations come from. */
+static unsigned peers(const char *from)
+{
+    char command[256];
+    unsigned n = 0;
+
+    snprintf(command, sizeof(command),
+             "ip netns exec %s ss -Htn state established src 10.77.1.2 dst %s | wc -l",
+             hosts.dst_ns, from);
+    FILE *p = popen(command, "r");
+    ck_assert_ptr_nonnull(p);
+    ck_assert_int_eq(fscanf(p, "%u", &n), 1);
+    (void)pclose(p);
+    return n;
+}
+
+/* Two addresses in the network: the kernel would take the first. An interface; and one that the routes
+ * would not take. */
+START_TEST(packets_come_from_where_they_were_told)
+{
+    pair("ws=24 rate=500");
+    hosts_sh("ip -n $S addr add 10.77.1.5/24 dev mig0");
+    if (_i == 2)
+        hosts_sh("ip -n $S route add 10.77.1.2 via 10.77.2.2");
+    struct move *m = begin(ARGS("--bind", _i == 0 ? "10.77.1.5" : "mig0",
+                                "--destination-address", "10.77.1.2", SLOWLY));
+    move_wait_memory(m);
+    ck_assert_uint_eq(peers(_i == 0 ? "10.77.1.5" : "10.77.1.1"), 1);
+    ck_assert_uint_eq(peers(_i == 0 ? "10.77.1.1" : "10.77.1.5"), 0);
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    expect_guest_on(&f.w, f.w.dst);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+END_TEST
+
+/* Also in post-copy, with the return path through the same connection. */
+START_TEST(postcopy_goes_through_it)
+{
+    pair("ws=24 flat");
+    struct move *m = begin(ARGS("--bind", "mig0", "--destination-address", "10.77.1.2",
+                                SLOWLY, "-p", "post-copy"));
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    ck_assert_str_eq(move_result(m, "mode"), "postcopy");
+    expect_guest_on(&f.w, f.w.dst);
+}
+END_TEST
+
+/* A silent network: QEMU's own connection would stand still for a quarter of an hour. */
+START_TEST(the_user_timeout_ends_a_silent_network)
+{
+    pair("ws=24 rate=500");
+    struct move *m =
+        begin(ARGS("--bind", "mig0", "--destination-address", "10.77.1.2", SLOWLY));
+    move_wait_memory(m);
+    hosts_make_black_hole("mig0", 1);
+    const int64_t t0 = lab_now_ns();
+    move_end(m);
+    ck_assert_int_lt(lab_now_ns() - t0, INT64_C(25) * 1000000000);
+    move_expect(m, 4, "failed", "source");
+    expect_stayed();
+}
+END_TEST
+
+START_TEST(a_lost_one_is_opened_anew)
+{
+    pair("ws=24 rate=500");
+    /* An address that goes with the network cannot be bound to in the next one. */
+    struct move *m =
+        begin(ARGS(BY, BOTH, SLOWLY, "--bind", "mig0", "--restart-destination", f.command));
+    move_wait_memory(m);
+    hosts_make_black_hole("mig0", 1);
+    move_end(m);
+    move_expect(m, 3, "refused", "source");
+    move_expect_reason(m, "attempt 2: --bind mig0 does not fit the network that is chosen, "
+                          "10.77.2.0/24");
+    expect_guest_on(&f.w, f.w.src);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+END_TEST
+
+/* A firewall before the port: known in ten seconds, where QEMU's connect() takes minutes. */
+START_TEST(a_connection_that_is_not_made)
+{
+    if (!has_iptables())
+        return;
+    pair("ws=24 rate=500");
+    hosts_sh("ip netns exec $D iptables -A INPUT -i mig0 -p tcp --dport 1024: -j %s",
+             walls[_i * 2].rule);
+    struct move *m =
+        begin(ARGS("--bind", "mig0", "--destination-address", "10.77.1.2", SLOWLY));
+    move_end(m);
+    move_expect(m, 4, "failed", "source");
+    move_expect_reason(m, _i == 0 ? "no answer within 10 s" : "connection refused");
+    expect_stayed();
+    ck_assert(lab_vm_alive(f.w.dst));
+}
+END_TEST
+
+static const struct {
+    const char *bind;
+    const char *destination;
+    int exit;
+    const char *reason;
+} misfits[] = {
+    {"nosuch0", "10.77.1.2", 2,
+     "qferry: --bind: 'nosuch0' is neither an address nor an interface of this host\n"},
+    {"10.77.9.9", "10.77.1.2", 2, "qferry: --bind: 10.77.9.9 is no address of this host\n"},
+    {"10.77.1.1", "fd00:77::2", 3,
+     "qferry: refused: --bind 10.77.1.1 is an IPv4 address, the destination listens on "
+     "fd00:77::2\n"},
+};
+
+START_TEST(what_does_not_fit_is_one_line)
+{
+    struct lab_proc *p;
+    const char *const argv[] = {"ip",
+                                "netns",
+                                "exec",
+                                hosts.src_ns,
+                                QFERRY,
+                                "migrate",
+                                "--json",
+                                "--journal",
+                                "none",
+                                "--bind",
+                                misfits[_i].bind,
+                                "--destination-address",
+                                misfits[_i].destination,
+                                NULL,
+                                NULL,
+                                NULL};
+    const char *full[20];
+
+    pair("ws=16 rate=500");
+    memcpy((void *)full, (const void *)argv, sizeof(argv));
+    full[13] = lab_vm_qmp_path(f.w.src);
+    full[14] = lab_vm_qmp_path(f.w.dst);
+    full[15] = NULL;
+    ck_assert_int_eq(world_run(&f.w, full, &p), misfits[_i].exit);
+    ck_assert_str_eq(lab_proc_stderr(p), misfits[_i].reason);
+    expect_settings(f.w.dst, f.w.dst_settings);
+    expect_stayed();
+}
+END_TEST
+
 /* ---- the command ---- */
 
 static const struct {
@@ -285,6 +436,18 @@ static Suite *across_suite(void)
     tcase_add_loop_test(t, what_was_not_the_network_is_not_started_again, 0, 2);
     tcase_add_test(t, no_retries_are_no_retries);
     tcase_add_loop_test(t, a_firewall_before_the_port, 0, sizeof(walls) / sizeof(walls[0]));
+    suite_add_tcase(s, t);
+
+    t = tcase_create("bind");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_loop_test(t, packets_come_from_where_they_were_told, 0, 3);
+    tcase_add_test(t, postcopy_goes_through_it);
+    tcase_add_test(t, the_user_timeout_ends_a_silent_network);
+    tcase_add_test(t, a_lost_one_is_opened_anew);
+    tcase_add_loop_test(t, a_connection_that_is_not_made, 0, 2);
+    tcase_add_loop_test(t, what_does_not_fit_is_one_line, 0,
+                        sizeof(misfits) / sizeof(misfits[0]));
     suite_add_tcase(s, t);
 
     t = tcase_create("command");

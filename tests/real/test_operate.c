@@ -342,6 +342,7 @@ START_TEST(socat_is_client_enough)
     const char *shell = "printf '%s\\n' '{\"execute\": \"qmp_capabilities\"}'"
                         " '{\"execute\": \"query-commands\", \"id\": 1}'"
                         " '{\"execute\": \"query-migrations\", \"id\": \"two\"}'"
+                        " '{\"execute\": \"query-networks\", \"id\": 5}'"
                         " '{\"execute\": \"migration-start\", \"id\": 3}'"
                         " '{\"execute\": \"migration-set\", \"id\": 4,"
                         "   \"arguments\": {\"downtime\": {\"max\": 10}}}'"
@@ -355,6 +356,8 @@ START_TEST(socat_is_client_enough)
         "\"state\": \"running\"",
         "\"id\": \"two\"}",
         "\"CommandNotFound\"",
+        "\"candidates\": []",
+        "\"id\": 5}",
         "{\"return\": {}, \"id\": 4}",
     };
     for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)

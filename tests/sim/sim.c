@@ -272,6 +272,12 @@ static void carry_out(struct sim *s)
                 s->sync_due_ns =
                     s->t_ns + (s->setup.sync_ns ? s->setup.sync_ns : SYNC_MS * MODEL_MS);
             break;
+        case MIG_DO_STREAM:
+            say(s, "-- %s port %s is connected to, from %s --", d->u.stream.host,
+                d->u.stream.port, s->session->mig.spec.bind);
+            s->stream_works = model_connect(s->model, s->t_ns);
+            s->stream_due_ns = s->t_ns + (s->stream_works ? 1 : 10000) * MODEL_MS;
+            break;
         case MIG_DO_RESTART:
             say(s, "-- a fresh destination is started for attempt %u, over %s --",
                 d->u.restart.attempt, d->u.restart.network);
@@ -298,6 +304,7 @@ static void carry_out(struct sim *s)
         case MIG_DO_RECORD:
             break;
         case MIG_DO_END:
+            model_hang_up(s->model, s->t_ns);
             s->ended = true;
             break;
         }
@@ -322,7 +329,7 @@ static void start_session(struct sim *s)
     s->sync_due_ns = MODEL_NEVER;
     s->secured_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
-    s->replace_due_ns = MODEL_NEVER;
+    s->replace_due_ns = s->stream_due_ns = MODEL_NEVER;
     s->n_probes = 0;
     s->setup.spec.attach =
         s->setup.spec.attach || (s->setup.then_attach && s->n_sessions > 1);
@@ -343,9 +350,10 @@ static void kill_session(struct sim *s)
     }
     s->sync_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
-    s->replace_due_ns = MODEL_NEVER;
     s->secured_due_ns = MODEL_NEVER;
     s->is_secured = false; /* the next one sweeps; that is tested with files */
+    s->replace_due_ns = s->stream_due_ns = MODEL_NEVER;
+    model_hang_up(s->model, s->t_ns);
     s->restart_due_ns = s->t_ns + RESTART_MS * MODEL_MS;
 }
 
@@ -517,6 +525,7 @@ static bool step(struct sim *s)
     t = earlier(earlier(t, due_ns), s->session->todo.wake_ns);
     t = earlier(earlier(t, s->network_due_ns),
                 earlier(s->replace_due_ns, s->secured_due_ns));
+    t = earlier(t, s->stream_due_ns);
     if (t == MODEL_NEVER || t > LIMIT_S * MODEL_S || ++s->steps > STEPS_MAX)
         return false;
     if (t > s->t_ns)
@@ -540,6 +549,12 @@ static bool step(struct sim *s)
                         s->later_due_ns <= s->t_ns                  ? s->setup.later
                         : s->n_probes > 1 && s->setup.network_later ? s->setup.network_later
                                                                     : s->setup.network);
+        carry_out(s);
+    } else if (s->stream_due_ns <= s->t_ns) {
+        s->stream_due_ns = MODEL_NEVER;
+        s->n_fed++;
+        session_stream(s->session, s->t_ns,
+                       s->stream_works ? NULL : "no answer within 10 s");
         carry_out(s);
     } else if (s->replace_due_ns <= s->t_ns) {
         s->replace_due_ns = MODEL_NEVER;

@@ -91,6 +91,8 @@ struct sim {
     int64_t network_due_ns;
     int64_t later_due_ns;
     int64_t replace_due_ns; /* of the destination */
+    int64_t stream_due_ns;
+    bool stream_works;
     unsigned n_probes;
     unsigned n_replaced;
     int64_t secured_due_ns;

@@ -371,6 +371,68 @@ START_TEST(an_operators_word_stays)
 }
 END_TEST
 
+/* ---- a connection that qferry opens ---- */
+
+static void bound(const char *where)
+{
+    (void)snprintf(u.spec.bind, sizeof(u.spec.bind), "%s", where);
+}
+
+START_TEST(qferry_opens_the_connection)
+{
+    bound(_i == 0 ? "m0" : "10.1.0.1");
+    u.policy = _i == 0 ? NULL : "stop-and-copy";
+    move(_i == 0 ? "bind" : NULL);
+    expect(0, "migration");
+}
+END_TEST
+
+START_TEST(what_does_not_fit_is_refused)
+{
+    static const char *const where[] = {"e0", "10.2.0.1", "fd00::1"};
+    bound(where[_i]);
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 3);
+    ck_assert_uint_eq(sim.n_sent, 0);
+    expect_reason(_i == 0 ? "--bind e0 does not fit the network that is chosen, migration: "
+                            "the way to 10.1.0.2 is from 10.1.0.1 on m0"
+                  : _i == 1
+                      ? "--bind 10.2.0.1 does not fit"
+                      : "--bind fd00::1 is an IPv6 address, the destination listens on "
+                        "10.1.0.2");
+}
+END_TEST
+
+/* Nobody has seen a byte: said at once, where QEMU would hang in connect() for two minutes. */
+START_TEST(it_is_not_made)
+{
+    bound("m0");
+    lose(MODEL_NET_SILENT, MIG_CONFIGURE, 0);
+    u.spec.restarts = false;
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    expect_reason("the connection from m0 to 10.1.0.2, port 49200: no answer within 10 s; "
+                  "migration is lost (");
+    ck_assert_int_lt(sim.t_ns, 20 * MODEL_S);
+}
+END_TEST
+
+/* The destination has been connected to, and then QEMU does not take it. */
+START_TEST(it_is_made_and_not_taken)
+{
+    static const char *const commands[] = {"getfd", "migrate"};
+    bound("m0");
+    u.model.n_faults = 1;
+    u.model.fault[0] = (struct model_fault){.when = MODEL_AT_COMMAND,
+                                            .what = MODEL_REFUSE,
+                                            .side = MODEL_SRC,
+                                            .name = commands[_i]};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    expect_reason(_i == 0 ? "source: getfd: refused" : "source: migrate: refused");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sim/networks");
@@ -399,6 +461,10 @@ int main(void)
     tcase_add_loop_test(t, a_command_that_goes_wrong, 0, 3);
     tcase_add_loop_test(t, a_cancel_ends_it, 0, 3);
     tcase_add_test(t, an_operators_word_stays);
+    tcase_add_loop_test(t, qferry_opens_the_connection, 0, 2);
+    tcase_add_loop_test(t, what_does_not_fit_is_refused, 0, 3);
+    tcase_add_test(t, it_is_not_made);
+    tcase_add_loop_test(t, it_is_made_and_not_taken, 0, 2);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

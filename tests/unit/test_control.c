@@ -101,7 +101,7 @@ END_TEST
 START_TEST(commands_and_policies_are_listed)
 {
     ck_assert_int_eq(run("query-commands", NULL), 0);
-    ck_assert_uint_eq(json_array_size(f.value), 9);
+    ck_assert_uint_eq(json_array_size(f.value), 10);
     ck_assert_str_eq(member(0, "name"), "qmp_capabilities");
     ck_assert_int_eq(run("query-policies", "{}"), 0);
     ck_assert_str_eq(member(0, "name"), "minimal-downtime");
@@ -246,6 +246,35 @@ static json_t *feed(const char *line, const char *name)
     return data;
 }
 
+/* The last one of each: another attempt chooses again. */
+START_TEST(networks_are_kept_by_uid)
+{
+    static const char *const chosen[] = {"migration", "management"};
+    add("a");
+    add("b");
+    ck_assert_int_eq(run("query-networks", NULL), 0);
+    ck_assert_uint_eq(json_array_size(f.value), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        char line[160];
+        (void)snprintf(line, sizeof(line),
+                       "{\"type\":\"network\",\"address\":\"10.0.0.2\",\"chosen\":\"%s\","
+                       "\"candidates\":[{\"name\":\"migration\"}]}",
+                       chosen[i]);
+        json_decref(feed(line, "MIGRATION_NETWORK"));
+        ck_assert_int_eq(run("query-networks", i == 0 ? NULL : "{\"uid\": \"a\"}"), 0);
+        ck_assert_uint_eq(json_array_size(f.value), 1);
+        ck_assert_str_eq(member(0, "uid"), "a");
+        ck_assert_str_eq(member(0, "chosen"), chosen[i]);
+        ck_assert_uint_eq(
+            json_array_size(json_object_get(json_array_get(f.value, 0), "candidates")), 1);
+    }
+    ck_assert_int_eq(run("query-networks", "{\"uid\": \"b\"}"), 0);
+    ck_assert_uint_eq(json_array_size(f.value), 0);
+    expect_error("query-networks", "{\"uid\": \"c\"}", "DeviceNotFound", "'c'");
+    expect_error("query-networks", "{\"name\": \"c\"}", "GenericError", "'name'");
+}
+END_TEST
+
 START_TEST(records_become_events_and_what_is_known)
 {
     add("a");
@@ -302,6 +331,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, fields_of_other_kinds_are_refused, 0,
                         (int)(sizeof(wrong_fields) / sizeof(wrong_fields[0])));
     tcase_add_test(t, fields_are_bounded);
+    tcase_add_test(t, networks_are_kept_by_uid);
     tcase_add_test(t, records_become_events_and_what_is_known);
     tcase_add_test(t, what_is_no_record_is_no_event);
     suite_add_tcase(s, t);

@@ -121,6 +121,10 @@ static const struct {
     {"retries", "-1", "--retries: '-1' is not a number"},
     {"retries", "1x", "--retries: '1x' is not a number"},
     {"retries", "0000", "--retries: '0000' is not a number"},
+    {"bind", "", "--bind: '' is neither an address nor the name of an interface"},
+    {"bind", "an-interface-too-long", "--bind: 'an-interface-too-long' is neither"},
+    {"bind", "eth0 eth1", "--bind: 'eth0 eth1' is neither"},
+    {"bind", "10.0.0.1/24", "--bind: '10.0.0.1/24' is neither"},
     {"restart-destination", "", "--restart-destination: the command is empty"},
     {"restart-destination", " \t", "--restart-destination: the command is empty"},
     {"channels", "",
@@ -219,6 +223,27 @@ START_TEST(flags_are_flags)
     option("quit-source", NULL);
     option("quit-destination", NULL);
     ck_assert(f.r.spec.dry_run && f.r.spec.quit_source && f.r.spec.quit_destination);
+}
+END_TEST
+
+/* Handing a descriptor over needs a UNIX socket, and there is one connection. */
+START_TEST(where_it_cannot_be_bound_it_says_so)
+{
+    option("bind", "eth1");
+    must(request_sides(&f.r, _i == 0 ? "tcp:h:1" : "/a", "/b", &f.err));
+    if (_i == 1)
+        option("set", "channels=4");
+    const int rc = request_finish(&f.r, &f.err);
+    ck_assert_int_eq(rc, _i == 2 ? 0 : -(int)QF_E_USAGE);
+    if (_i == 0)
+        ck_assert_str_eq(
+            f.err.text,
+            "--bind: the connection is handed to the source through its monitor, "
+            "which must be a UNIX socket of this host: tcp:h:1 is not");
+    else if (_i == 1)
+        ck_assert_str_eq(f.err.text,
+                         "--bind: one connection is handed to the source, and policy "
+                         "minimal-downtime asks for 4 channels: --set channels=0");
 }
 END_TEST
 
@@ -533,6 +558,7 @@ int main(void)
     tcase_add_loop_test(tc, a_wrong_field_is_named_at_the_end, 0, COUNT(late));
     tcase_add_test(tc, nothing_given_is_the_default);
     tcase_add_test(tc, flags_are_flags);
+    tcase_add_loop_test(tc, where_it_cannot_be_bound_it_says_so, 0, 3);
     tcase_add_test(tc, starting_again);
     tcase_add_test(tc, a_port_or_a_range);
     tcase_add_test(tc, a_bandwidth_or_the_hypervisors);
