@@ -59,6 +59,9 @@ void mig_take_network(struct mig *m, const struct netsel_facts *f);
  * the phase it is known that there is none. */
 bool mig_knows_network(struct mig *m);
 
+/* Is the source's QEMU on this host? Interfaces and routes are those of the host that qferry is on. */
+bool mig_is_source_here(const struct mig *m);
+
 /* The choice takes effect: address, bandwidth, a record; mig_fail when there is none. */
 void mig_use_network(struct mig *m, struct mig_todo *todo);
 
