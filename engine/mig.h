@@ -191,6 +191,7 @@ struct mig {
     bool network_known; /* MIG_EV_NETWORK has come */
     struct netsel_choice network;
     uint64_t network_bytes_per_s; /* the limit that the network sets; 0: none */
+    char no_way[NETSEL_WHY_MAX];  /* without networks: why the address is not reached; "" */
     bool probing;                 /* MIG_DO_PROBE was asked for and is not answered */
 
     /* Starting again over another network (phase_again.c). */

@@ -30,8 +30,38 @@ static bool is_present_dead(const struct mig *m, uint32_t waited_ms)
     return false;
 }
 
+/* Interfaces and routes were those of the host that qferry is on. */
+bool mig_is_source_here(const struct mig *m)
+{
+    static const char *const here[] = {"/", "unix:", "tcp:127.", "tcp:[::1]",
+                                       "tcp:localhost:"};
+    for (unsigned i = 0; i < sizeof(here) / sizeof(here[0]); i++)
+        if (strncmp(m->spec.source, here[i], strlen(here[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Without networks: does this host send to that address at all? */
+static void take_route(struct mig *m, const struct netsel_facts *f)
+{
+    struct netsel_ip to;
+    if (!netsel_ip_parse(m->spec.address, &to))
+        return;
+    for (unsigned i = 0; i < f->n_destinations; i++) {
+        const struct netsel_destination *d = &f->destination[i];
+        if (netsel_ip_equal(&d->ip, &to) && d->source.family == NETSEL_NONE)
+            (void)snprintf(m->no_way, sizeof(m->no_way),
+                           "no route from this host to %.64s: %s", m->spec.address,
+                           d->fault);
+    }
+}
+
 void mig_take_network(struct mig *m, const struct netsel_facts *f)
 {
+    if (m->spec.networks.n == 0) {
+        take_route(m, f);
+        return;
+    }
     if (m->phase == MIG_PRECOPY || m->phase == MIG_ROLLBACK || m->phase == MIG_AGAIN)
         again_take_network(m, f);
     if (m->phase == MIG_POSTCOPY || m->phase == MIG_RECOVER) {
@@ -51,29 +81,20 @@ void mig_take_network(struct mig *m, const struct netsel_facts *f)
 
 bool mig_knows_network(struct mig *m)
 {
-    if (m->spec.networks.n == 0 || m->network_known)
+    if (m->spec.networks.n == 0 ? !m->probing : m->network_known)
         return true;
     if (!mig_is_past(m, m->phase_ns, NETWORK_MS)) {
         mig_wake_at(m, m->phase_ns + NETWORK_MS * INT64_C(1000000));
         return false;
     }
+    if (m->spec.networks.n == 0)
+        return true;
     m->network = (struct netsel_choice){.chosen = -1};
     (void)snprintf(m->network.reason, sizeof(m->network.reason),
                    "no usable network: nothing was found out about them within %d s",
                    NETWORK_MS / 1000);
     m->network_known = true;
     return true;
-}
-
-/* Interfaces and routes were those of the host that qferry is on. */
-bool mig_is_source_here(const struct mig *m)
-{
-    static const char *const here[] = {"/", "unix:", "tcp:127.", "tcp:[::1]",
-                                       "tcp:localhost:"};
-    for (unsigned i = 0; i < sizeof(here) / sizeof(here[0]); i++)
-        if (strncmp(m->spec.source, here[i], strlen(here[i])) == 0)
-            return true;
-    return false;
 }
 
 /* --bind says from where, the networks which way: they must agree, and so must the families. */
@@ -107,6 +128,8 @@ void mig_use_network(struct mig *m, struct mig_todo *todo)
     struct record_network *r = &mig_record(todo, RECORD_NETWORK)->u.network;
     network_tell(&m->spec, &m->policy, has_networks ? &m->network : NULL, r);
     if (!has_networks) {
+        if (m->no_way[0] != '\0')
+            mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED, "%s", m->no_way);
         check_bind(m);
         return;
     }

@@ -477,9 +477,18 @@ static int hear_listen(struct mig *m,
         m->incoming_plain = true;
         return 0;
     }
+    /* No such address there, no free port: what was asked for cannot be had, and what was set is put
+     * back. A refused listen leaves the destination as it was (7.2). */
+    char ports[32] = "";
+    if (m->spec.port_last > m->spec.port_first)
+        (void)snprintf(ports, sizeof(ports), ", ports %u to %u", m->spec.port_first,
+                       m->spec.port_last);
+    else if (m->spec.port_first != 0)
+        (void)snprintf(ports, sizeof(ports), ", port %u", m->spec.port_first);
     const char *tunnel = mig_secure_uri(m, MIG_DST);
-    mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "%s: migrate-incoming on %s: %s",
-             mig_side_name(side), tunnel ? tunnel : m->spec.address, r->error_desc);
+    mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED, "%s: migrate-incoming on %s%s: %s",
+             mig_side_name(side), tunnel ? tunnel : m->spec.address, tunnel ? "" : ports,
+             r->error_desc);
     return -1;
 }
 

@@ -40,7 +40,8 @@ static bool open_again(struct mig *m, const struct mig_event *ev, struct mig_tod
 void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER) {
-        if (m->spec.networks.n > 0) /* meanwhile: PREFLIGHT waits for it */
+        /* Meanwhile; PREFLIGHT waits for it. Without networks it is whether there is a way at all. */
+        if (m->spec.networks.n > 0 || (m->spec.n_given > 0 && mig_is_source_here(m)))
             mig_probe(m, todo, false);
         for (unsigned i = 0; i < MIG_SIDES; i++)
             if (m->side[i].link != MIG_LINK_UP)

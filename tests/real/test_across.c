@@ -1,10 +1,14 @@
 /* A network that is lost on the way, and the next one, between real QEMUs on two hosts (hosts.h).
  * QEMU 7.2, TCG; needs root and iproute2; what needs iptables is left out without it. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/real/hosts.h"
@@ -422,6 +426,77 @@ START_TEST(a_cancel_while_the_command_runs)
 }
 END_TEST
 
+/* ---- what is not there on one of the two hosts ---- */
+
+static const struct {
+    const char *address;
+    const char *port; /* NULL: any */
+    const char *line; /* all that is said */
+    const char *then; /* with these ports it goes */
+} absent[] = {
+    /* a family: here, and there */
+    {"fd00:99::2", NULL,
+     "qferry: refused: no route from this host to fd00:99::2: Network is unreachable\n",
+     NULL},
+    {"fd00:77::9", NULL,
+     "qferry: refused: destination: migrate-incoming on fd00:77::9: ", NULL},
+    /* a free port */
+    {"10.77.1.2", "5000-5001",
+     "qferry: refused: destination: migrate-incoming on 10.77.1.2, ports 5000 to 5001: ",
+     "5000-5002"},
+    {"10.77.1.2", "5001",
+     "qferry: refused: destination: migrate-incoming on 10.77.1.2, port 5001: ", "5002"},
+};
+
+/* Bound and listening in this process, which goes into the destination's namespace for it. */
+static int occupy(unsigned port)
+{
+    char path[64];
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    const int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+    snprintf(path, sizeof(path), "/run/netns/%s", hosts.dst_ns);
+    const int there = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(setns(there, CLONE_NEWNET), 0);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(setns(home, CLONE_NEWNET), 0);
+    ck_assert_int_eq(inet_pton(AF_INET, "10.77.1.2", &sa.sin_addr), 1);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    (void)close(home);
+    (void)close(there);
+    return fd;
+}
+
+START_TEST(what_is_not_there_is_one_line)
+{
+    const char *port = absent[_i].port;
+
+    pair("ws=16 rate=500");
+    const int first = occupy(5000);
+    const int second = occupy(5001);
+    struct move *m = move_begin(
+        &f.w, port ? ARGS("--destination-address", absent[_i].address, "--port", port)
+                   : ARGS("--destination-address", absent[_i].address));
+    move_end(m);
+    move_expect(m, 3, "refused", "source");
+    const char *said = lab_proc_stderr(m->proc);
+    ck_assert_msg(strncmp(said, absent[_i].line, strlen(absent[_i].line)) == 0, "%s", said);
+    ck_assert_ptr_eq(strchr(said, '\n'), said + strlen(said) - 1);
+    expect_settings(f.w.dst, f.w.dst_settings);
+    expect_stayed();
+
+    /* Nothing is left behind: the same two, with what there is. */
+    m = move_begin(&f.w, ARGS("--destination-address", "10.77.1.2", "--port",
+                              absent[_i].then ? absent[_i].then : "5000-5010"));
+    move_end(m);
+    (void)close(first);
+    (void)close(second);
+    move_expect(m, 0, "completed", "destination");
+    expect_guest_on(&f.w, f.w.dst);
+}
+END_TEST
+
 static Suite *across_suite(void)
 {
     Suite *s = suite_create("across");
@@ -448,6 +523,13 @@ static Suite *across_suite(void)
     tcase_add_loop_test(t, a_connection_that_is_not_made, 0, 2);
     tcase_add_loop_test(t, what_does_not_fit_is_one_line, 0,
                         sizeof(misfits) / sizeof(misfits[0]));
+    suite_add_tcase(s, t);
+
+    t = tcase_create("absent");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_loop_test(t, what_is_not_there_is_one_line, 0,
+                        sizeof(absent) / sizeof(absent[0]));
     suite_add_tcase(s, t);
 
     t = tcase_create("command");
