@@ -702,6 +702,10 @@ int main(int argc, char **argv)
         (void)printf("skipped: %s\n", lab_missing());
         return 77;
     }
+    if (geteuid() != 0 && !list) {
+        (void)printf("skipped: needs root for network namespaces\n");
+        return 77;
+    }
     if (runs_wanted > 0) {
         (void)printf("seed %llu, %u runs\n", (unsigned long long)seed, runs_wanted);
         for (unsigned i = 0; i < runs_wanted; i++) {
