@@ -121,14 +121,15 @@ struct qapi_caps {
 
 /* ---- parameters: numbers only; units are QEMU's (ms, bytes per second, percent) ---- */
 
-#define QAPI_PARAMS(X)                                  \
-    X(DOWNTIME_LIMIT, "downtime-limit")                 \
-    X(MAX_BANDWIDTH, "max-bandwidth")                   \
-    X(MAX_POSTCOPY_BANDWIDTH, "max-postcopy-bandwidth") \
-    X(CPU_THROTTLE_INITIAL, "cpu-throttle-initial")     \
-    X(CPU_THROTTLE_INCREMENT, "cpu-throttle-increment") \
-    X(MAX_CPU_THROTTLE, "max-cpu-throttle")             \
-    X(THROTTLE_TRIGGER_THRESHOLD, "throttle-trigger-threshold")
+#define QAPI_PARAMS(X)                                          \
+    X(DOWNTIME_LIMIT, "downtime-limit")                         \
+    X(MAX_BANDWIDTH, "max-bandwidth")                           \
+    X(MAX_POSTCOPY_BANDWIDTH, "max-postcopy-bandwidth")         \
+    X(CPU_THROTTLE_INITIAL, "cpu-throttle-initial")             \
+    X(CPU_THROTTLE_INCREMENT, "cpu-throttle-increment")         \
+    X(MAX_CPU_THROTTLE, "max-cpu-throttle")                     \
+    X(THROTTLE_TRIGGER_THRESHOLD, "throttle-trigger-threshold") \
+    X(AVAIL_SWITCHOVER_BANDWIDTH, "avail-switchover-bandwidth") /* since 8.2 */
 
 enum qapi_param {
 #define QAPI_PARAM_ENUM(id, name) QAPI_PARAM_##id,

@@ -36,6 +36,8 @@ void model_offers(struct one *s)
     s->caps_offered = caps_of(s->cfg.flavour) & ~s->cfg.caps_missing;
     s->caps = s->cfg.caps_on & s->caps_offered;
     s->params.has = (1U << QAPI_PARAM_COUNT) - 1;
+    if (s->cfg.flavour == MODEL_7_2)
+        s->params.has &= ~(1U << QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH);
     memcpy(s->params.value, defaults, sizeof(defaults));
 }
 
@@ -258,7 +260,8 @@ static void query_params(struct model *m, struct one *s, json_t *args, struct an
     (void)args;
     a->ret = json_pack("{s:i, s:s}", "multifd-channels", 2, "tls-creds", "");
     for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
-        put(a->ret, qapi_param_name((enum qapi_param)i), s->params.value[i]);
+        if (s->params.has & (1U << i))
+            put(a->ret, qapi_param_name((enum qapi_param)i), s->params.value[i]);
 }
 
 static void query_yank(struct model *m, struct one *s, json_t *args, struct answer *a)
@@ -357,7 +360,8 @@ static void set_params(struct model *m, struct one *s, json_t *args, struct answ
         while (i < QAPI_PARAM_COUNT &&
                strcmp(key, qapi_param_name((enum qapi_param)i)) != 0)
             i++;
-        if (i == QAPI_PARAM_COUNT || !qmp_json_u64(v, &p.value[i])) {
+        if (i == QAPI_PARAM_COUNT || !(p.has & (1U << i)) ||
+            !qmp_json_u64(v, &p.value[i])) {
             a->error = "Parameter is unexpected";
             return;
         }
