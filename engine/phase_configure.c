@@ -258,6 +258,15 @@ static void want_throttle(const struct mig *m,
     want_param(s, p, QAPI_PARAM_MAX_CPU_THROTTLE, held ? 1 : policy->throttle_max_percent);
 }
 
+/* What QEMU may count on when it decides whether what is left fits into the downtime limit (since 8.2;
+ * the switch itself has no limit): only a rate that somebody has configured, since a link's speed says
+ * nothing of what is between, and a downtime limit is to hold. */
+static void want_hint(const struct mig *m, const struct mig_side *s, struct qapi_params *p)
+{
+    if (m->network_bytes_per_s != 0 && m->network.rate_is_configured)
+        want_param(s, p, QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH, m->network_bytes_per_s);
+}
+
 static uint64_t wanted_bandwidth(const struct mig *m)
 {
     if (m->spec.bandwidth_bytes_per_s != SPEC_BANDWIDTH_HYPERVISOR)
@@ -347,6 +356,7 @@ static bool ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
                        ? m->policy.postcopy_bandwidth_bytes_per_s
                        : m->network_bytes_per_s);
     want_throttle(m, s, p);
+    want_hint(m, s, p);
     want_channels(m, s, p);
     leave_out_what_is(s, p);
     s->params_changed = p->has;

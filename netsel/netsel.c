@@ -325,6 +325,28 @@ static bool carries_management(const struct netsel_wish *w,
     return false;
 }
 
+/* The slower of both ends. The far one is known where it is one of this host's, too. */
+static uint64_t speed_of(const struct netsel_facts *f,
+                         const struct netsel_local *l,
+                         const struct netsel_candidate *to,
+                         char why[NETSEL_WHY_MAX])
+{
+    struct netsel_ip ip;
+    const struct netsel_local *far =
+        netsel_ip_parse(to->address, &ip) ? find_local(f, &ip) : NULL;
+    if (l->speed_bytes_per_s == 0)
+        return 0;
+    if (far && far->speed_bytes_per_s != 0 &&
+        far->speed_bytes_per_s < l->speed_bytes_per_s) {
+        say(why, NETSEL_WHY_MAX, "the speed of %s, which receives", far->interface);
+        return far->speed_bytes_per_s;
+    }
+    say(why, NETSEL_WHY_MAX, "the speed of %s", l->interface);
+    if (!far || far->speed_bytes_per_s == 0)
+        say(why, NETSEL_WHY_MAX, " (that of the receiving interface is not known)");
+    return l->speed_bytes_per_s;
+}
+
 static void find_bandwidth(const struct netsel_wish *w,
                            const struct netsel_facts *f,
                            const struct netsel_network *n,
@@ -333,12 +355,12 @@ static void find_bandwidth(const struct netsel_wish *w,
 {
     char *why = c->bandwidth_reason;
     uint64_t rate = n->rate_bytes_per_s;
-    if (rate != 0) {
+    c->rate_is_configured = rate != 0;
+    if (rate != 0)
         say(why, NETSEL_WHY_MAX, "the rate configured for %s", n->name);
-    } else if (l->speed_bytes_per_s != 0) {
-        rate = l->speed_bytes_per_s;
-        say(why, NETSEL_WHY_MAX, "the speed of %s", l->interface);
-    } else {
+    else
+        rate = speed_of(f, l, &c->candidate[c->chosen], why);
+    if (rate == 0) {
         say(why, NETSEL_WHY_MAX,
             "no rate is configured for %s and the speed of %s is not known", n->name,
             l->interface);

@@ -146,6 +146,7 @@ struct netsel_choice {
     struct netsel_ip from;   /* chosen >= 0: this host's address ... */
     char interface[NETSEL_INTERFACE_MAX]; /* ... from which it is reached */
     uint64_t bandwidth_bytes_per_s; /* what a migration may take of it; 0: not known */
+    bool rate_is_configured;        /* by the networks file: somebody vouches for it */
     char bandwidth_reason[NETSEL_WHY_MAX];
     struct netsel_candidate candidate[NETSEL_NETWORKS_MAX]; /* in the order of the rules */
     unsigned n;

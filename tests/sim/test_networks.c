@@ -76,6 +76,22 @@ START_TEST(the_network_for_migrations_is_taken)
 }
 END_TEST
 
+/* What somebody has configured QEMU may count on in the switch, where it knows how. */
+START_TEST(a_configured_rate_is_a_hint)
+{
+    u.model.machine[MODEL_SRC].flavour = _i == 0 ? MODEL_7_2 : MODEL_10_0;
+    u.model.machine[MODEL_DST].flavour = u.model.machine[MODEL_SRC].flavour;
+    if (_i == 2)
+        u.spec.networks.network[0].rate_bytes_per_s = 0;
+    move(NULL);
+    expect(0, "migration");
+    ck_assert_int_eq(
+        strstr(sim_trace(&sim), "avail-switchover-bandwidth=100000000") != NULL, _i == 1);
+    ck_assert_int_eq(strstr(sim_trace(&sim), "avail-switchover-bandwidth=0") != NULL,
+                     _i == 1);
+}
+END_TEST
+
 START_TEST(management_is_fallen_back_to)
 {
     facts.path[0].answer = NETSEL_FAILED;
@@ -439,6 +455,7 @@ int main(void)
     TCase *t = tcase_create("moves");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, the_network_for_migrations_is_taken);
+    tcase_add_loop_test(t, a_configured_rate_is_a_hint, 0, 3);
     tcase_add_test(t, management_is_fallen_back_to);
     tcase_add_test(t, without_one_nothing_is_touched);
     tcase_add_loop_test(t, a_source_elsewhere_is_warned_of, 0, 2);

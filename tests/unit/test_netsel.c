@@ -308,6 +308,8 @@ END_TEST
 
 /* ---- bandwidth ---- */
 
+#define UNKNOWN " (that of the receiving interface is not known)"
+
 static const struct {
     const char *networks, *locals;
     uint64_t bandwidth;
@@ -316,21 +318,28 @@ static const struct {
 } bandwidths[] = {
     {"mig 10.1.0.0/24 rate=1250000000", "m0 10.1.0.1 speed=125000000", 1250000000,
      "the rate configured for mig", 1250000000},
-    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=125000000", 125000000, "the speed of m0",
+    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=125000000", 125000000, "the speed of m0" UNKNOWN,
      125000000},
     {"mig 10.1.0.0/24", "m0 10.1.0.1", 0,
      "no rate is configured for mig and the speed of m0 is not known", 0},
     /* a reserve where management goes, too */
     {"mgt 10.1.0.0/24 management", "m0 10.1.0.1 speed=125000000", 100000000,
-     "the speed of m0, less 20 % since management goes there, too", 125000000},
+     "the speed of m0" UNKNOWN ", less 20 % since management goes there, too", 125000000},
     {"mgt 10.1.0.0/24 management rate=1000", "m0 10.1.0.1", 800,
      "the rate configured for mgt, less 20 % since management goes there, too", 1000},
     {"mig 10.1.0.0/24; mgt 10.2.0.0/24 management", "m0 10.1.0.1 speed=1000; m0 10.2.0.1",
-     800, "the speed of m0, less 20 % since management goes there, too", 1000},
+     800, "the speed of m0" UNKNOWN ", less 20 % since management goes there, too", 1000},
     {"mig 10.1.0.0/24; mgt 10.2.0.0/24 management", "m0 10.1.0.1 speed=1000; e0 10.2.0.1",
-     1000, "the speed of m0", 1000},
+     1000, "the speed of m0" UNKNOWN, 1000},
     {"mig 10.1.0.0/24 rate=1; mgt 10.2.0.0/24 management", "m0 10.1.0.1; m0 10.2.0.1", 1,
      "the rate configured for mig, less 20 % since management goes there, too", 1},
+    /* both ends are this host's: the slower one */
+    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=1000; m1 10.1.0.2 speed=100", 100,
+     "the speed of m1, which receives", 1000},
+    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=100; m1 10.1.0.2 speed=1000", 100,
+     "the speed of m0", 100},
+    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=100; m1 10.1.0.2", 100,
+     "the speed of m0" UNKNOWN, 100},
 };
 
 START_TEST(the_bandwidth)
