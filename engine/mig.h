@@ -131,6 +131,7 @@ struct mig_recover {
     int64_t check_ns;      /* nothing moves: when it was asked why; 0: it was not */
     bool alive[MIG_SIDES]; /* ... and this side has answered out of band since */
     bool stalled;          /* nothing moves, and nobody but qferry has noticed */
+    bool waits;            /* ... and the destination has not got the device state */
     int64_t since_ns;      /* when the interruption was noticed */
     int64_t mended_ns;     /* when it went on again last; 0: never */
     bool told;             /* that it is interrupted */

@@ -198,6 +198,11 @@ static void start_over(struct mig *m, struct mig_todo *todo)
     m->secure_asked = m->secure_known = m->judged = false;
     m->channels_doubted = 0;
     m->rhythm = (struct mig_rhythm){.measures = 0};
+    m->memory_ns = 0;
+    m->postcopy_held = false;
+    m->switchover_bytes_per_s = 0;
+    m->wants_dst_desc = false;
+    memset(&m->recover, 0, sizeof(m->recover));
     m->network_known = m->next_known = false;
     m->network_bytes_per_s = 0;
     if (m->spec.bandwidth_auto)

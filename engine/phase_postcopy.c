@@ -17,6 +17,7 @@
  *                                     or a machine be slow: some more patience        RECOVER
  *                                     a side is silent: it is stopped, or its host
  *                                     is; a pause would not reach it                  wait
+ *   ... but the destination has not got the device state yet                          wait
  *   a monitor is lost                                                                 RECONCILE
  *   the source never hears that the destination has everything: after a while the
  *                                     destination's word is enough                    FINISH
@@ -82,7 +83,8 @@ bool mig_refuse_cancel(struct mig *m, struct mig_todo *todo)
     if (!m->cancel_wanted)
         return false;
     m->cancel_wanted = false;
-    if (m->recover.cancels++ == 0 || (m->phase == MIG_POSTCOPY && !m->handed_over)) {
+    if (m->recover.cancels++ == 0 ||
+        (m->phase == MIG_POSTCOPY && !m->handed_over && !m->recover.waits)) {
         mig_warn(todo,
                  "not cancelled: the guest's memory is split between both sides "
                  "(post-copy); the only way is forward. A second signal ends qferry and "
@@ -208,6 +210,27 @@ static void watch_source(struct mig *m)
     }
 }
 
+/* Has the destination got what post-copy begins with, the device state in one piece? Until it has,
+ * that is in the connection and nowhere else: who breaks the connection then loses the guest, since
+ * no source before 10.2 can take it back (rule 11), and there is nothing at the destination that
+ * could be recovered. TCP still delivers it when the network comes back. */
+static bool is_dst_in(const struct mig *m)
+{
+    const enum qapi_mig_status s = m->side[MIG_DST].migrate.status;
+    return m->handed_over || mig_is_split(s) || s == QAPI_MIG_COMPLETED;
+}
+
+static void wait_for_dst(struct mig *m, struct mig_todo *todo)
+{
+    if (!m->recover.waits)
+        mig_warn(
+            todo,
+            "nothing moves, and the destination has not got the device state yet: it is on "
+            "its way in this connection only, so nothing is broken or begun anew; the guest "
+            "stands still until the network is back");
+    m->recover.waits = true;
+}
+
 static bool follow(struct mig *m)
 {
     switch (m->side[MIG_SRC].migrate.status) {
@@ -281,10 +304,18 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         if (m->handed_over)
             record_sample(m, todo);
     }
+    if (m->recover.waits && is_dst_in(m)) { /* it has arrived: that is progress */
+        m->recover.waits = false;
+        m->moved_ns = m->now_ns;
+        forget_check(m);
+    }
     if (is_network_dead(m, ev, todo) || is_stuck(m)) {
-        m->recover.stalled = true;
-        mig_go(m, MIG_RECOVER);
-        return;
+        if (is_dst_in(m)) {
+            m->recover.stalled = true;
+            mig_go(m, MIG_RECOVER);
+            return;
+        }
+        wait_for_dst(m, todo);
     }
     if (!m->handed_over)
         mig_hand_over(m, todo);
@@ -305,7 +336,7 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
     if (ev->kind == MIG_EV_ENTER)
         mig_look(m, todo, MIG_SRC);
     mig_wake_in(m, mig_is_past(m, m->phase_ns, 500) ? SLOW_POLL_MS : LOADED_POLL_MS);
-    if (mig_is_past(m, m->phase_ns, HANDOVER_MS)) {
+    if (mig_is_past(m, m->phase_ns, HANDOVER_MS) && !m->recover.waits) {
         mig_hold(
             m,
             "the destination does not finish loading the device state (%s, its migration "

@@ -79,6 +79,7 @@ static void lose_at_dst(struct model *m, int64_t in_ns)
 /* The source's end of the connection is closed. */
 static void close_stream(struct model *m)
 {
+    m->flow.closed = true;
     if (m->flow.connected && !m->flow.net_silent)
         lose_at_dst(m, NOTICE_MS * MODEL_MS);
 }
@@ -714,7 +715,11 @@ void flow_plan(struct model *m, enum plan plan, unsigned arg)
         loaded(m);
         break;
     case PLAN_PC_ARRIVED:
-        if (d->alive)
+        if (f->net_silent) /* TCP sends it again and again */
+            model_plan(m, PLAN_PC_ARRIVED, TICK_MS * MODEL_MS, 0);
+        else if (f->closed)
+            lose_at_dst(m, NOTICE_MS * MODEL_MS);
+        else if (d->alive && d->status == QAPI_MIG_ACTIVE)
             model_status(m, MODEL_DST,
                          s->cfg.flavour == MODEL_11_1 ? QAPI_MIG_POSTCOPY_DEVICE
                                                       : QAPI_MIG_POSTCOPY_ACTIVE);
@@ -723,7 +728,10 @@ void flow_plan(struct model *m, enum plan plan, unsigned arg)
         postcopy_active(m);
         break;
     case PLAN_PC_LOADED:
-        postcopy_loaded(m);
+        if (d->alive && d->status == QAPI_MIG_ACTIVE) /* it has not arrived */
+            model_plan(m, PLAN_PC_LOADED, TICK_MS * MODEL_MS, 0);
+        else
+            postcopy_loaded(m);
         break;
     case PLAN_ACK:
     case PLAN_LAST:

@@ -107,6 +107,7 @@ struct flow {
     /* cancelled in connect(), which still hangs */
     bool connecting;
     bool net_silent;
+    bool closed; /* by the source; in a silent network the destination hears of it later */
     bool net_reset;
     bool ack_lost;
     bool load_fails;

@@ -118,6 +118,18 @@ START_TEST(a_destination_that_is_paused_before_it_runs_is_continued_meanwhile)
 }
 END_TEST
 
+/* What post-copy begins with is in the connection and nowhere else: it is left alone. */
+START_TEST(a_silence_at_the_switch_is_waited_out)
+{
+    at(MIG_POSTCOPY, 0,
+       (struct model_fault){.what = MODEL_NET_SILENT, .for_ns = 20 * MODEL_S});
+    run(0);
+    expect_said("the destination has not got the device state yet");
+    ck_assert_msg(!says("migrate-pause"), "%s", sim_trace(&sim));
+    ck_assert(model_truth(sim.model)->running[MODEL_DST]);
+}
+END_TEST
+
 START_TEST(a_destination_that_hangs_until_it_is_mended)
 {
     use(flavours[_i]);
@@ -330,6 +342,7 @@ int main(void)
     tcase_add_loop_test(t,
                         a_destination_that_is_paused_before_it_runs_is_continued_meanwhile,
                         0, N_FLAVOURS);
+    tcase_add_test(t, a_silence_at_the_switch_is_waited_out);
     tcase_add_loop_test(t, a_destination_that_hangs_until_it_is_mended, 0, N_FLAVOURS);
     tcase_add_loop_test(t, the_other_network_is_taken, 0, N_FLAVOURS);
     tcase_add_test(t, a_network_that_only_seems_to_work_is_left_after_two_attempts);
