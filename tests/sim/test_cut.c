@@ -70,6 +70,24 @@ static struct sim_setup quitting(void)
     return u;
 }
 
+static struct sim_setup channels(void)
+{
+    struct sim_setup u = precopy();
+    u.spec.channels_said = true;
+    u.spec.channels = 4;
+    u.spec.compression = QAPI_COMPRESSION_ZLIB;
+    return u;
+}
+
+/* The longest way to one stream: the destination takes both, the source does not. */
+static struct sim_setup channels_refused(void)
+{
+    struct sim_setup u = postcopy_11_1();
+    u.model.machine[MODEL_SRC].no_pair = true;
+    u.set[2] = "channels=4";
+    return u;
+}
+
 static const struct {
     const char *name;
     struct sim_setup (*setup)(void);
@@ -81,6 +99,8 @@ static const struct {
     {"post-copy on 11.1", postcopy_11_1, MODE_POSTCOPY},
     {"stop-and-copy", stop_and_copy, MODE_STOP_AND_COPY},
     {"quitting both", quitting, MODE_PRECOPY},
+    {"channels", channels, MODE_PRECOPY},
+    {"channels that the source refuses", channels_refused, MODE_POSTCOPY},
 };
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
 
