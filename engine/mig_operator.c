@@ -67,10 +67,11 @@ static bool can_postcopy(const struct mig *m)
            is_on(m, MIG_DST, QAPI_CAP_BIT(POSTCOPY_RAM));
 }
 
-/* Neither QEMU is set up yet: a change of the policy is all that it takes. */
+/* Neither QEMU is set up yet, and nothing was concluded from the policy: a change of it is all that it
+ * takes. Once preflight has judged, which waits for credentials for up to half a minute, it has. */
 static bool is_early(const struct mig *m)
 {
-    return m->phase == MIG_CONNECT || m->phase == MIG_PREFLIGHT;
+    return m->phase == MIG_CONNECT || (m->phase == MIG_PREFLIGHT && !m->judged);
 }
 
 /* Why nothing at all can be changed in this phase; NULL: PRECOPY, or something can. */
@@ -234,7 +235,7 @@ static int check_set(const struct mig *m, const struct mig_operator *op, struct 
     const bool can = is_early(m) || m->phase == MIG_START || m->phase == MIG_PRECOPY ||
                      m->phase == MIG_POSTCOPY;
     if (!can)
-        return refuse(err, m->phase == MIG_CONFIGURE
+        return refuse(err, m->phase == MIG_CONFIGURE || m->phase == MIG_PREFLIGHT
                                ? "both QEMUs are being set up; say it again in a moment"
                                : phase_refusal(m));
     if (m->phase == MIG_POSTCOPY &&

@@ -43,7 +43,8 @@ static void wanted_caps(const struct mig *m,
 {
     *mask = QAPI_CAP_BIT(EVENTS) | QAPI_CAP_BIT(POSTCOPY_RAM) | FOREIGN;
     *on = QAPI_CAP_BIT(EVENTS);
-    if (wants_postcopy(m))
+    /* Never both where QEMU's word does not count (rule 7), however it came to that. */
+    if (wants_postcopy(m) && (m->channels == 0 || mig_is_pair_answered(m)))
         *on |= QAPI_CAP_BIT(POSTCOPY_RAM);
     if (m->channels > 0)
         *on |= QAPI_CAP_BIT(MULTIFD);

@@ -327,17 +327,12 @@ static void name_channels(char *buf, size_t size, const struct mig *m)
 /* Why the channels that are wanted cannot be had; false: they can. */
 static bool first_channels_conflict(const struct mig *m, char *text, size_t size)
 {
-    static const struct {
-        enum qapi_cap cap;
-        enum qapi_param param;
-        const char *what;
-    } needed = {QAPI_CAP_MULTIFD, QAPI_PARAM_MULTIFD_CHANNELS, "channels (multifd)"};
     for (unsigned i = 0; i < MIG_SIDES; i++) {
         const struct mig_side *s = &m->side[i];
         const char *lacks = NULL;
-        if (!(s->caps_found.offered & (UINT64_C(1) << (unsigned)needed.cap)) ||
-            !(s->params_found.has & (1U << (unsigned)needed.param)))
-            lacks = needed.what;
+        if (!(s->caps_found.offered & QAPI_CAP_BIT(MULTIFD)) ||
+            !(s->params_found.has & 1U << QAPI_PARAM_MULTIFD_CHANNELS))
+            lacks = "channels (multifd)";
         else if (m->compression != QAPI_COMPRESSION_NONE &&
                  !(s->params_found.has & 1U << QAPI_PARAM_MULTIFD_COMPRESSION))
             lacks = "compression of channels";

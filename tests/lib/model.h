@@ -114,6 +114,7 @@ struct model_machine {
     bool dead;              /* there is no such process */
     bool no_oob;            /* out-of-band is not offered */
     bool no_postcopy;       /* offered, and refused when it is turned on: userfaultfd */
+    bool no_pair;           /* refuses channels with post-copy, as 10.0 does */
     bool no_zstd;           /* built without it */
     int64_t reply_ns;       /* a reply comes so long after the command; 0: 200 us */
 };

@@ -412,7 +412,7 @@ static void set_caps(struct model *m, struct one *s, json_t *args, struct answer
     const uint64_t next = (s->caps & ~mask) | on;
     const uint64_t late = BIT(MULTIFD) | BIT(POSTCOPY_PREEMPT);
     const uint64_t pair = BIT(MULTIFD) | BIT(POSTCOPY_RAM);
-    if (s->cfg.flavour == MODEL_10_0 && (next & pair) == pair)
+    if ((s->cfg.flavour == MODEL_10_0 || s->cfg.no_pair) && (next & pair) == pair)
         a->error = "Postcopy is not yet compatible with multifd";
     else if (s->cfg.no_postcopy && (next & BIT(POSTCOPY_RAM)))
         a->error = "Postcopy is not supported: Userfaultfd not available";

@@ -141,6 +141,24 @@ static struct sim_setup bound(void)
     return u;
 }
 
+static struct sim_setup channels(void)
+{
+    struct sim_setup u = precopy();
+    u.spec.channels_said = true;
+    u.spec.channels = 4;
+    u.spec.compression = QAPI_COMPRESSION_ZLIB;
+    return u;
+}
+
+/* The longest way to one stream: the destination takes both, the source does not. */
+static struct sim_setup channels_refused(void)
+{
+    struct sim_setup u = postcopy_11_1();
+    u.model.machine[MODEL_SRC].no_pair = true;
+    u.set[2] = "channels=4";
+    return u;
+}
+
 static const struct {
     const char *name;
     struct sim_setup (*setup)(void);
@@ -159,6 +177,8 @@ static const struct {
     {"over the next network", over_the_next, MODE_PRECOPY, false, true},
     {"encrypted", encrypted, MODE_PRECOPY, true, false},
     {"from an interface", bound, MODE_PRECOPY, false, false},
+    {"channels", channels, MODE_PRECOPY, false, true},
+    {"channels that the source refuses", channels_refused, MODE_POSTCOPY, false, true},
 };
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
 
