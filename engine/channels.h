@@ -13,8 +13,8 @@ enum {
 };
 
 /* What one stream carries, with something in hand: one thread of QEMU reads, copies and sends.
- * 360 to 540 MB/s measured here (tools/bench-throughput, slow cores under TCG), 1 GB/s and more
- * elsewhere: what a link of 2.5 Gbit/s has, and a fifth more. */
+ * 265 to 607 MB/s on two slow cores under TCG (tools/bench-throughput); oVirt counts on 8 to 16
+ * connections for 100 Gbit/s. 3 Gbit/s. */
 #define CHANNELS_STREAM_BYTES_PER_S UINT64_C(375000000)
 
 struct channels_facts {

@@ -79,7 +79,7 @@ static void lose_at_dst(struct model *m, int64_t in_ns)
 /* The source's end of the connection is closed. */
 static void close_stream(struct model *m)
 {
-    m->flow.closed = true;
+    m->flow.closed = m->flow.net_silent; /* otherwise what was sent before still arrives */
     if (m->flow.connected && !m->flow.net_silent)
         lose_at_dst(m, NOTICE_MS * MODEL_MS);
 }

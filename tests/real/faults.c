@@ -491,7 +491,8 @@ static enum verdict judge_place(const struct said *said, bool again)
         say("TWO RUN: exit %d, %s, on %s", said->exit, said->outcome, said->place);
         return BAD;
     }
-    if (!on_src && !on_dst && may_be_lost()) {
+    /* a destination without its source runs on until it needs a page */
+    if (!on_src && (!on_dst || w.cell.fault == FAULT_KILL_SOURCE) && may_be_lost()) {
         if (said->exit == 7 || (said->exit == 0 && w.cell.fault == FAULT_KILL_DESTINATION))
             return LOST;
         say("lost, but exit %d, %s, on %s", said->exit, said->outcome, said->place);
