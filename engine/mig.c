@@ -306,7 +306,8 @@ static void tell_outcome(const struct mig *m,
 {
     r->pass = m->forecast_pass;
     r->forecast = m->forecast;
-    r->total_ms = result->total_ms;
+    /* that of the attempt for which it was made */
+    r->total_ms = m->started ? ms_between(m->migrate_ns, m->now_ns) : POLICY_UNKNOWN;
     r->downtime_ms = result->downtime_ms;
     r->transferred_bytes = result->transferred_bytes;
 }

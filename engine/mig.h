@@ -146,9 +146,11 @@ struct mig_recover {
     bool dst_broke;      /* ... which did it: its own event tells when */
     bool dst_unsure;     /* it refused to listen: is it paused at all? */
     bool seen_connecting; /* RESUME: the source has left postcopy-paused */
-    bool yanked;          /* ... and hung there */
-    bool cont_refused;    /* the destination does not take cont while it is interrupted */
-    uint16_t port;        /* of the attempt */
+    bool connecting;   /* ... has not, and nobody can tell what becomes of its connect() */
+    bool yanked;       /* ... and hung there */
+    bool fragile;      /* ... and the destination must not lose the connection there */
+    bool cont_refused; /* the destination does not take cont while it is interrupted */
+    uint16_t port;     /* of the attempt */
     int64_t port_ns[MIG_RECOVER_PORTS]; /* a connection to it may come until then */
     int64_t network_ns;                 /* when it came last; 0: not since the start */
     struct netsel_choice network;       /* what was chosen then */

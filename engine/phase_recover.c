@@ -19,12 +19,15 @@
  *   no network is usable                         WAIT
  *   the port is taken, the address is not there  the next port at once, four times; then WAIT
  *   the source cannot connect                    10.0 on says postcopy-paused again: WAIT. 7.2 says
- *                                                nothing at all: after 2 s, WAIT
+ *                                                nothing at all, and must not be asked twice at a
+ *                                                time: it aborts when the first fails after the
+ *                                                second. So until its kernel has given up, then WAIT
  *   ... and connects later, to an old port       nobody listens there: each attempt has a new port,
  *                                                and none is used again before the kernel must have
  *                                                given up. Two connections would be the end of it:
  *                                                7.2 would take the second for a new migration
- *   the connection hangs in the handshake        migrate-pause (10.0 on takes it then), else yank
+ *   the connection hangs in the handshake        migrate-pause to the destination: where it takes that
+ *                                                (10.0 on), yank; where not, it would die: wait
  *   nobody notices that it goes on               the source is asked, too
  *   the destination was not continued yet        that is done meanwhile, it need not wait
  *   a signal                                     refused; the second one ends qferry, HELD
@@ -446,7 +449,7 @@ static void begin_resume(struct mig *m, struct mig_todo *todo)
 {
     struct mig_recover *r = &m->recover;
     r->refused = 0;
-    r->seen_connecting = r->yanked = false;
+    r->seen_connecting = r->connecting = r->yanked = r->fragile = false;
     if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_RESUME)) {
         wait_a_while(m);
         return;
@@ -494,19 +497,56 @@ static void failed(struct mig *m, struct mig_todo *todo, const char *why)
     wait_a_while(m);
 }
 
-static void break_loose(struct mig *m, struct mig_todo *todo)
+static void yank(struct mig *m, struct mig_todo *todo)
 {
-    if (m->recover.yanked) {
-        failed(m, todo, "the source hangs in the handshake");
-        return;
-    }
-    mig_warn(todo,
-             "post-copy: the recovery does not get on for %u s: breaking its connection",
-             (unsigned)(SHAKE_MS / 1000));
     m->recover.yanked = true;
     m->stage_ns = m->now_ns;
-    (void)mig_act(m, todo, MIG_DST, QAPI_MIGRATE_PAUSE);
     (void)mig_act(m, todo, MIG_SRC, QAPI_YANK);
+}
+
+/* It does not get on. The destination first: one that takes migrate-pause in the handshake (10.0 on)
+ * lives on when its connection breaks. An older one dies of that, and the guest with it (7.2: SIGSEGV,
+ * lab 2026-11-22): then there is nothing but to wait for the network. */
+static void break_loose(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    m->stage_ns = m->now_ns;
+    if (r->yanked) {
+        failed(m, todo, "the source hangs in the handshake");
+    } else if (!r->fragile && !mig_is_asked(m, MIG_DST, QAPI_MIGRATE_PAUSE) &&
+               mig_act(m, todo, MIG_DST, QAPI_MIGRATE_PAUSE)) {
+        mig_warn(todo, "post-copy: the recovery does not get on for %u s",
+                 (unsigned)(SHAKE_MS / 1000));
+    }
+}
+
+static void hear_break(struct mig *m, const struct qapi_reply *reply, struct mig_todo *todo)
+{
+    if (!reply->refused) {
+        yank(m, todo);
+    } else if (!m->recover.fragile) {
+        m->recover.fragile = true;
+        mig_warn(
+            todo,
+            "post-copy: the connection is left as it is until the network is back: the "
+            "destination's QEMU cannot lose it now (before 10.0 it would die)");
+    }
+}
+
+/* A QEMU that does not tell that it is connecting (before 9.1: postcopy-recover-setup) takes another
+ * resume meanwhile, and aborts when the first connect() fails after the second went well (7.2:
+ * migrate_fd_connect, assertion on cleanup_bh; lab 2026-11-22). So its kernel has to give up first;
+ * and as long as it has not, it may still get through. */
+static void wait_for_connect(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    if (!r->connecting)
+        mig_note(
+            todo,
+            "attempt %u: the source does not say that it is connected, and must not be asked "
+            "again before its kernel has given up (%d s)",
+            r->attempt, SYN_MS / 1000);
+    r->connecting = true;
 }
 
 static void resume(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -515,6 +555,9 @@ static void resume(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     const struct mig_side *src = &m->side[MIG_SRC];
     const enum qapi_mig_status status = src->migrate.status;
     mig_wake_in(m, POLL_MS);
+    if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_PAUSE) && status == QAPI_MIG_POSTCOPY_RECOVER &&
+        !r->yanked)
+        hear_break(m, &ev->u.reply, todo);
     if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_RESUME) && ev->u.reply.refused) {
         free_port(m);
         m->side[MIG_SRC].fresh = false;
@@ -529,15 +572,19 @@ static void resume(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     } else if (status == QAPI_MIG_POSTCOPY_RECOVER_SETUP) {
         r->seen_connecting =
             true; /* until then resume is refused: nothing else can be done */
-        if (mig_is_past(m, m->stage_ns, SETUP_MS))
-            break_loose(m, todo);
+        if (mig_is_past(m, m->stage_ns, SETUP_MS) && r->yanked)
+            failed(m, todo, "the source hangs while it connects");
+        else if (mig_is_past(m, m->stage_ns, SETUP_MS))
+            yank(m, todo);
     } else if (r->seen_connecting) {
         free_port(m);
         failed(m, todo,
                src->migrate.error_desc[0] ? src->migrate.error_desc
                                           : "the source is paused again");
+    } else if (mig_is_past(m, m->stage_ns, SYN_MS)) {
+        failed(m, todo, "the source has not connected");
     } else if (mig_is_past(m, m->stage_ns, CONNECT_MS)) {
-        failed(m, todo, "the source does not say that it is connected");
+        wait_for_connect(m, todo);
     }
 }
 

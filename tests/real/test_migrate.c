@@ -482,7 +482,7 @@ START_TEST(a_taken_port_ends_it_before_it_began)
 {
     world_pair(&f.w, "ws=16 rate=1000");
     struct move *m = move_run(&f.w, ARGS("--port", taken_port(), SLOWLY));
-    move_expect(m, 4, "failed", "source");
+    move_expect(m, 3, "refused", "source");
     move_expect_reason(m, "destination: migrate-incoming");
     expect_stayed();
     expect_settings(f.w.dst, f.w.dst_settings);
@@ -504,7 +504,7 @@ START_TEST(quit_destination_ends_a_destination_that_is_not_needed)
     world_pair(&f.w, "ws=16 rate=1000");
     struct move *m = move_run(
         &f.w, ARGS("--port", taken_port(), "--quit-destination", "--quit-source", SLOWLY));
-    move_expect(m, 4, "failed", "source");
+    move_expect(m, 3, "refused", "source");
     expect_exit(f.w.dst, 0);
     expect_stayed();
 }
