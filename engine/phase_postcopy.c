@@ -335,7 +335,8 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         mig_look(m, todo, MIG_DST);
     if (ev->kind == MIG_EV_ENTER)
         mig_look(m, todo, MIG_SRC);
-    mig_wake_in(m, mig_is_past(m, m->phase_ns, 500) ? SLOW_POLL_MS : LOADED_POLL_MS);
+    if (!m->recover.waits)
+        mig_wake_in(m, mig_is_past(m, m->phase_ns, 500) ? SLOW_POLL_MS : LOADED_POLL_MS);
     if (mig_is_past(m, m->phase_ns, HANDOVER_MS) && !m->recover.waits) {
         mig_hold(
             m,

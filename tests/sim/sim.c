@@ -15,7 +15,7 @@
 enum {
     TEXT_CAP = 64 * 1024 * 1024,
     /* A post-copy that cannot be recovered has no end, but for the person who gives up. */
-    PATIENCE_S = 100,
+    PATIENCE_S = 300,
     LIMIT_S = 3600, /* virtual; the longest of what the engine waits for is far less */
     STEPS_MAX = 200000,
     SYNC_MS = 2,
@@ -498,7 +498,8 @@ static bool step_without_engine(struct sim *s)
 static bool is_hopeless(const struct sim *s)
 {
     const struct mig *m = &s->session->mig;
-    return m->phase == MIG_RECOVER && s->t_ns - m->phase_ns > PATIENCE_S * MODEL_S;
+    return (m->phase == MIG_RECOVER || (m->phase == MIG_POSTCOPY && m->recover.waits)) &&
+           s->t_ns - m->phase_ns > PATIENCE_S * MODEL_S;
 }
 
 static void give_up(struct sim *s)
