@@ -525,6 +525,21 @@ START_TEST(it_is_made_and_not_taken)
 }
 END_TEST
 
+/* QEMU has it under its name, perhaps, and nobody would close it. */
+START_TEST(it_is_made_and_the_source_does_not_say_whether_it_has_it)
+{
+    bound("m0");
+    u.model.n_faults = 1;
+    u.model.fault[0] = (struct model_fault){
+        .when = MODEL_AT_COMMAND, .what = MODEL_LOSE, .side = MODEL_SRC, .name = "getfd"};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_int_eq(sim.result.running_on, PLACE_SOURCE);
+    expect_reason("the source does not answer getfd");
+    ck_assert_ptr_nonnull(strstr(sim_trace(&sim), "source < closefd"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sim/networks");
@@ -562,6 +577,7 @@ int main(void)
     tcase_add_loop_test(t, what_does_not_fit_is_refused, 0, 3);
     tcase_add_test(t, it_is_not_made);
     tcase_add_loop_test(t, it_is_made_and_not_taken, 0, 2);
+    tcase_add_test(t, it_is_made_and_the_source_does_not_say_whether_it_has_it);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
