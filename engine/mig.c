@@ -113,6 +113,11 @@ void mig_fail(
 {
     if (m->has_reason)
         return;
+    /* Nothing touched, nobody reached: a later attempt cannot say that any more. */
+    if (m->attempt > 1 && code == QF_E_REFUSED) {
+        outcome = OUTCOME_FAILED;
+        code = QF_E_GAVE_UP;
+    }
     m->has_reason = true;
     m->outcome = outcome;
     m->code = code;

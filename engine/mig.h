@@ -262,6 +262,7 @@ struct mig {
     bool stream_asked;
     bool stream_open;  /* made; nothing has been sent through it before `started` */
     bool stream_given; /* the source's QEMU has it */
+    bool stream_lent;  /* ... or may have it, under its name: not refused, not taken by `migrate` */
     int64_t stream_asked_ns;
 
     uint64_t downtime_limit_ms;

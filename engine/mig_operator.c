@@ -1,12 +1,14 @@
 /* A hand on the running move: cancel, post-copy now, stop the guest now, another policy.
  *
- *                 connect, preflight  configure  start  precopy  switchover  postcopy  finish, rollback ...
- *   cancel        yes                 yes        yes    yes      until post-copy  no   no (rollback: it is)
+ *                 connect, preflight  configure  start  precopy  switchover  postcopy  finish
+ *   cancel        yes                 yes        yes    yes      until post-copy  no   no
  *   postcopy      no                  no         no     yes      no          no        no
  *   pause         no                  no         no     yes      no          no        no
  *   set           yes                 no         yes    yes      no          rates     no
  *
- * RECOVER is as POSTCOPY without the rates.
+ * RECOVER is as POSTCOPY without the rates. In ROLLBACK, AGAIN and RECONCILE a cancel is taken and
+ * nothing else: ROLLBACK undoes the move as it is, but is not followed by another attempt then; AGAIN
+ * ends; RECONCILE leaves it to the phase that follows, which may have to refuse it.
  *
  * Post-copy and auto-converge are capabilities of QEMU's, which takes them only before the start
  * (fact sheet 1.1): where they are off, no operator can turn them on any more.

@@ -33,7 +33,8 @@ struct mig_ask *mig_find_ask(struct mig *m, uint64_t id);
 /* The answer has come: its place is free while it is handled, so that it can be asked again. */
 void mig_release_ask(struct mig *m, const struct mig_event *ev);
 
-/* A late question hinders the next one no longer; should its answer still come, it is passed over. */
+/* A late question hinders the next one no longer; should its answer still come, it is passed over.
+ * late_one is a copy: its place in m->ask is cleared. */
 void mig_give_up_asking(struct mig *m, const struct mig_ask *late_one);
 
 enum ask_late mig_ask_late(enum qapi_command c);
@@ -205,7 +206,8 @@ struct mig_do *mig_todo_add(struct mig_todo *todo,
                             enum mig_do_kind kind,
                             enum mig_side_id side);
 
-/* Why it ends; the first reason stays. */
+/* Why it ends; the first reason stays. In a later attempt a refusal is a failure, QF_E_GAVE_UP: the
+ * first one has touched both sides. */
 void mig_fail(struct mig *m,
               enum record_outcome outcome,
               enum qf_code code,

@@ -25,7 +25,7 @@ void mig_open_stream(struct mig *m, struct mig_todo *todo)
     memcpy(d->u.stream.port, m->listen_port, sizeof(d->u.stream.port));
     m->stream_asked_ns = m->now_ns;
     m->stream_asked = true;
-    m->stream_open = m->stream_given = false;
+    m->stream_open = m->stream_given = m->stream_lent = false;
     mig_wake_in(m, ANSWER_MS);
 }
 
@@ -44,10 +44,11 @@ enum recipe_state mig_follow_stream(struct mig *m,
             lost(m, ev->u.stream.text);
             return RECIPE_FAILED;
         }
-        m->stream_open = true;
+        m->stream_open = m->stream_lent = true;
         (void)mig_ask0(m, todo, MIG_SRC, QAPI_GETFD);
     } else if (mig_heard(ev, MIG_SRC, QAPI_GETFD)) {
         if (ev->u.reply.refused) {
+            m->stream_lent = false;
             mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "source: getfd: %s",
                      ev->u.reply.error_desc);
             return RECIPE_FAILED;
@@ -67,10 +68,13 @@ enum recipe_state mig_follow_stream(struct mig *m,
 
 void mig_drop_stream(struct mig *m, struct mig_todo *todo)
 {
-    if (m->stream_open && !m->started)
+    if (m->stream_open && (!m->started || m->stream_lent))
         mig_warn(todo, "the destination had been connected to: its QEMU ends with that "
                        "connection, start it anew");
-    if (m->stream_given && !m->started && m->side[MIG_SRC].link == MIG_LINK_UP)
-        (void)mig_ask0(m, todo, MIG_SRC, QAPI_CLOSEFD);
     m->stream_given = false;
+    /* A name that QEMU has not, or has no more, it refuses: no harm is done. */
+    if (!m->stream_lent || m->side[MIG_SRC].link != MIG_LINK_UP)
+        return;
+    m->stream_lent = false;
+    (void)mig_ask0(m, todo, MIG_SRC, QAPI_CLOSEFD);
 }

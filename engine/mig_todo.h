@@ -31,7 +31,8 @@ enum mig_do_kind {
     MIG_DO_PROBE,  /* find out about the networks of the spec; MIG_EV_NETWORK follows */
     MIG_DO_SECURE, /* make ready what spec.encrypt asks for, for spec.address as it is now;
                     * MIG_EV_SECURED follows */
-    /* remove it again, once; nothing follows. In MIG_HELD a tunnel is left to end with the
+    /* remove it again: at the end, and before another attempt, for which it is made ready anew
+     * (phase_again.c); nothing follows. In MIG_HELD a tunnel is left to end with the
      * connection that it carries */
     MIG_DO_UNSECURE,
     MIG_DO_SYNC,   /* put the journal on the disk; MIG_EV_SYNCED follows */

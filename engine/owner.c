@@ -179,6 +179,10 @@ static const struct row table[] = {
                             D_SILENT | D_SILENT_RAN,
                                                      OWNER_DST,     STAGE_BROKEN,    0,
  "post-copy: the source does not answer, and both sides are needed to go on"},
+{S_SILENT_PC,               D_LOADED,                OWNER_DST,     STAGE_LOADED,    MAY_CONT_DST,
+ "the destination holds the whole guest and waits to be continued; the source does not answer"},
+{S_SILENT_PC,               D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_CONT_DST,
+ "the destination has the guest; the source does not answer"},
 {S_DEAD_PC,                 D_ANY,                   OWNER_NONE,    STAGE_LOST,      0,
  "the source died with a part of the guest's memory: the guest is lost"},
 

@@ -207,6 +207,10 @@ static void start_over(struct mig *m, struct mig_todo *todo)
     m->network_bytes_per_s = 0;
     if (m->spec.bandwidth_auto)
         m->spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
+    else if (m->operator_fields & (UINT32_C(1) << MIG_FIELD_BANDWIDTH))
+        m->spec.bandwidth_bytes_per_s = m->policy.bandwidth_bytes_per_s != 0
+                                            ? m->policy.bandwidth_bytes_per_s
+                                            : SPEC_BANDWIDTH_HYPERVISOR;
     m->guest_paused = m->paused_at_start = false;
     m->started = m->incoming_asked = m->caps_again = m->incoming_plain = false;
     m->throttling = false;
@@ -272,7 +276,11 @@ static void judge(struct mig *m)
 static void quit_old(struct mig *m, struct mig_todo *todo)
 {
     struct mig_side *dst = &m->side[MIG_DST];
-    if (dst->link == MIG_LINK_UP && !m->dst_quit && !dst->shutdown_seen)
+    struct owner_view v;
+    mig_view(m, &v);
+    const bool is_first = m->stage_ns == m->now_ns; /* a refusal is said once */
+    if (dst->link == MIG_LINK_UP && !m->dst_quit && !dst->shutdown_seen &&
+        ((v.may & MAY_QUIT_DST) || is_first))
         m->dst_quit = mig_act(m, todo, MIG_DST, QAPI_QUIT);
     if (dst->link != MIG_LINK_UP && (dst->gone || !m->continued))
         run_command(m, todo);

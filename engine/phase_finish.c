@@ -58,6 +58,15 @@ static bool cont_got_lost(struct mig *m, struct mig_todo *todo)
     return true;
 }
 
+/* A source that does not answer, and was last seen in post-copy: it never runs again, whatever it
+ * would say (owner.c), and the destination's word is enough. */
+static bool is_left_behind(const struct mig *m, enum mig_side_id side)
+{
+    const struct mig_side *s = &m->side[side];
+    return side == MIG_SRC && (s->silent || s->link != MIG_LINK_UP) &&
+           mig_is_split(s->migrate.status);
+}
+
 /* May the destination be continued, is it done already, or is it to be waited for? */
 static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
@@ -79,7 +88,7 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
-        if (!m->side[i].fresh && !m->side[i].gone)
+        if (!m->side[i].fresh && !m->side[i].gone && !is_left_behind(m, (enum mig_side_id)i))
             return;
     mig_view(m, &v);
     switch (v.stage) {
@@ -204,6 +213,10 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
             dst->resume_t_ns == 0 && dst->run != QAPI_RUN_RUNNING)
             m->handed_over = false;
         mig_go(m, MIG_RECONCILE);
+        return;
+    }
+    if (ev->kind == MIG_EV_ENTER && m->side[MIG_DST].link != MIG_LINK_UP) {
+        mig_go(m, MIG_RECONCILE); /* that opens it again */
         return;
     }
     if (ev->kind == MIG_EV_ENTER)

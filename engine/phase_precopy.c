@@ -237,6 +237,9 @@ static bool follow_status(struct mig *m)
     case QAPI_MIG_DEVICE:
     case QAPI_MIG_POSTCOPY_DEVICE:
     case QAPI_MIG_POSTCOPY_ACTIVE:
+    case QAPI_MIG_POSTCOPY_PAUSED:
+    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
+    case QAPI_MIG_POSTCOPY_RECOVER:
     case QAPI_MIG_COMPLETED:
         mig_go(m, MIG_SWITCHOVER);
         return true;
@@ -257,9 +260,6 @@ static bool follow_status(struct mig *m)
     case QAPI_MIG_SETUP:
     case QAPI_MIG_WAIT_UNPLUG:
     case QAPI_MIG_ACTIVE:
-    case QAPI_MIG_POSTCOPY_PAUSED:
-    case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
-    case QAPI_MIG_POSTCOPY_RECOVER:
     case QAPI_MIG_COLO:
         break;
     }

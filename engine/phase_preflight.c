@@ -168,9 +168,11 @@ static void forget_questions(struct mig *m, struct mig_todo *todo)
     mig_warn(todo,
              "the destination's QEMU does not answer in band: it waits for memory; whether "
              "it is the other half of this guest could not be asked");
-    for (const struct mig_ask *a = m->ask; a < m->ask + MIG_ASKS_MAX; a++)
-        if (a->id != 0 && a->side == MIG_DST)
-            mig_give_up_asking(m, a);
+    for (const struct mig_ask *a = m->ask; a < m->ask + MIG_ASKS_MAX; a++) {
+        const struct mig_ask copy = *a; /* its place is cleared */
+        if (copy.id != 0 && copy.side == MIG_DST)
+            mig_give_up_asking(m, &copy);
+    }
     m->side[MIG_DST].silent = true;
 }
 

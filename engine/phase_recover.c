@@ -621,12 +621,14 @@ static bool leave(struct mig *m, struct mig_todo *todo)
     switch (v.stage) {
     case STAGE_LOADED:
     case STAGE_MOVED:
-        mig_go(m, MIG_FINISH);
+        /* A source that is only not to be seen may be back in a moment. */
+        mig_go(m, src_answers || m->side[MIG_SRC].gone ? MIG_FINISH : MIG_RECONCILE);
         return true;
     case STAGE_POSTCOPY:
         if (status == QAPI_MIG_COMPLETED && src_answers)
             mig_go(m, MIG_FINISH);
-        else if (m->side[MIG_DST].migrate.status == QAPI_MIG_COMPLETED) {
+        else if (m->side[MIG_DST].migrate.status == QAPI_MIG_COMPLETED &&
+                 are_both_connected(m)) {
             m->recover.stalled = false; /* that waits for the source to hear of it */
             mig_go(m, MIG_POSTCOPY);
         }

@@ -105,6 +105,7 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
                 "the guest runs on the source, but its QEMU does not end the cancelled "
                 "migration (a bug of QEMU with channels): its settings could not be put "
                 "back, and it cannot be moved again before it is started anew");
+            m->no_again = true; /* it migrates still, for all that is known */
             next_stage(m, CHECK);
             return;
         }
@@ -276,10 +277,12 @@ static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo 
         return;
     }
     if (is_back(m) && v->owner == OWNER_SRC) {
-        if (m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE)
+        if (m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE) {
+            m->no_again = true;
             mig_warn(todo,
                      "the source's guest is stopped, as it was found, but QEMU calls it "
                      "postmigrate: before it can be moved again it needs cont and stop");
+        }
         mig_go(m, again_is_possible(m) ? MIG_AGAIN : MIG_FAILED);
         return;
     }

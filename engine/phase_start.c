@@ -67,6 +67,7 @@ void phase_start(struct mig *m, const struct mig_event *ev, struct mig_todo *tod
         mig_go(m, MIG_ROLLBACK);
     } else if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE)) {
         if (!ev->u.reply.refused) {
+            m->stream_lent = false; /* it is the migration's now */
             mig_go(m, MIG_PRECOPY);
             return;
         }

@@ -1,7 +1,9 @@
 /* Happy path: start -> pipe, process, timer -> on_exit -> on_done -> close.
  *
  * What can fail, and what becomes of it:
- *   no pipe, no process, no memory   start says so, nothing was begun
+ *   no pipe, no memory               start says so, nothing was begun
+ *   no process                       on_done, in the loop's next turn
+ *   what it says cannot be read      SIGKILL to its session; on_done
  *   it ends with another status      on_done, with its last words
  *   it does not end                  SIGTERM to its session, SIGKILL a second later; on_done
  *   it leaves processes behind       they keep the pipe: only the command's end counts
@@ -27,6 +29,7 @@ struct restart {
     void (*on_closed)(void *arg);
     void *closed_arg;
     uint64_t limit_ms;
+    int rc; /* libuv's, of uv_spawn and what comes after it; 0: it was begun */
     bool runs;
     bool ended_by_us;
     bool killed;
@@ -123,7 +126,11 @@ static void on_exit_status(uv_process_t *process, int64_t status, int signal)
         return;
     }
     hear_the_rest(r);
-    if (r->ended_by_us)
+    if (r->rc != 0)
+        (void)snprintf(why, sizeof(why),
+                       "what it says could not be read (%s), and it was ended",
+                       uv_strerror(r->rc));
+    else if (r->ended_by_us)
         (void)snprintf(why, sizeof(why), "still ran after %llu s, and was ended",
                        (unsigned long long)(r->limit_ms / 1000));
     else if (signal != 0)
@@ -132,15 +139,25 @@ static void on_exit_status(uv_process_t *process, int64_t status, int signal)
         (void)snprintf(why, sizeof(why), "ended with status %lld", (long long)status);
     if (r->line[0] != '\0')
         (void)snprintf(why + strlen(why), sizeof(why) - strlen(why), ": %s", r->line);
-    r->on_done(r, status == 0 && signal == 0 && !r->ended_by_us ? NULL : why, r->arg);
+    const bool well = r->rc == 0 && status == 0 && signal == 0 && !r->ended_by_us;
+    r->on_done(r, well ? NULL : why, r->arg);
+}
+
+static void tell_no_process(struct restart *r)
+{
+    char why[LINE_MAX_BYTES];
+    (void)snprintf(why, sizeof(why), "/bin/sh: %s", uv_strerror(r->rc));
+    r->on_done(r, why, r->arg);
 }
 
 /* What it has started and put into sessions of their own lives on. */
 static void on_timer(uv_timer_t *timer)
 {
     struct restart *r = timer->data;
-    if (!r->runs)
+    if (!r->runs) {
+        tell_no_process(r);
         return;
+    }
     (void)kill(-r->process.pid, r->killed ? SIGKILL : SIGTERM);
     r->ended_by_us = r->killed = true;
     (void)uv_timer_start(timer, on_timer, PATIENCE_MS, 0);
@@ -191,20 +208,13 @@ static char **make_environment(const struct mig_spec *spec,
     return env;
 }
 
-static int spawn(struct restart *r, uv_loop_t *loop, const char *command, char **env)
+/* fds: the pipe's reading end, and the one that is the command's. Both are taken over. */
+static void spawn(
+    struct restart *r, uv_loop_t *loop, char *command, char **env, uv_file fds[2])
 {
-    uv_file fds[2];
-    char *copy = strdup(command);
     char sh[] = "/bin/sh";
     char c[] = "-c";
-    char *args[] = {sh, c, copy, NULL};
-    if (!copy)
-        return UV_ENOMEM;
-    int rc = uv_pipe(fds, UV_NONBLOCK_PIPE, 0);
-    if (rc != 0) {
-        free(copy);
-        return rc;
-    }
+    char *args[] = {sh, c, command, NULL};
     uv_stdio_container_t stdio[3] = {
         {.flags = UV_IGNORE},
         {.flags = UV_INHERIT_FD, .data.fd = fds[1]},
@@ -219,16 +229,23 @@ static int spawn(struct restart *r, uv_loop_t *loop, const char *command, char *
         .stdio_count = 3,
         .stdio = stdio,
     };
-    rc = uv_spawn(loop, &r->process, &options);
+    r->process.data = r->says.data = r->timer.data = r;
+    (void)uv_pipe_init(loop, &r->says, 0); /* cannot fail on Unix, nor can the timer */
+    (void)uv_timer_init(loop, &r->timer);
+    /* libuv initialises the process handle whatever becomes of the process. */
+    r->rc = uv_spawn(loop, &r->process, &options);
+    r->handles_open = 3;
+    r->runs = r->rc == 0;
     (void)close(fds[1]);
-    free(copy);
-    if (rc == 0)
-        rc = uv_pipe_open(&r->says, fds[0]);
-    if (rc == 0)
-        rc = uv_read_start((uv_stream_t *)&r->says, on_alloc, on_said);
-    else
+    if (r->rc == 0)
+        r->rc = uv_pipe_open(&r->says, fds[0]);
+    if (r->rc != 0)
         (void)close(fds[0]);
-    return rc;
+    else
+        r->rc = uv_read_start((uv_stream_t *)&r->says, on_alloc, on_said);
+    if (r->runs && r->rc != 0)
+        (void)kill(-r->process.pid, SIGKILL);
+    (void)uv_timer_start(&r->timer, on_timer, r->runs ? r->limit_ms : 0, 0);
 }
 
 int restart_start(struct restart **out,
@@ -242,32 +259,31 @@ int restart_start(struct restart **out,
                   struct qf_err *err)
 {
     char text[OURS][VARIABLE_MAX];
+    uv_file fds[2];
+    int rc;
     struct restart *r = calloc(1, sizeof(*r));
     char **env = make_environment(spec, what, text);
-    if (!r || !env) {
-        free(r);
-        free((void *)env);
-        return qf_fail(err, QF_E_NOMEM, "no memory to run it");
+    char *copy = strdup(command);
+    if (!r || !env || !copy) {
+        rc = qf_fail(err, QF_E_NOMEM, "no memory to run it");
+        goto out;
+    }
+    rc = uv_pipe(fds, UV_NONBLOCK_PIPE, 0);
+    if (rc != 0) {
+        rc = qf_fail(err, QF_E_INTERNAL, "no pipe to /bin/sh: %s", uv_strerror(rc));
+        goto out;
     }
     r->on_done = on_done;
     r->arg = arg;
     r->limit_ms = limit_ms;
-    r->process.data = r->says.data = r->timer.data = r;
-    (void)uv_pipe_init(loop, &r->says, 0); /* cannot fail on Unix, nor can the timer */
-    (void)uv_timer_init(loop, &r->timer);
-    const int rc = spawn(r, loop, command, env);
-    free((void *)env);
-    /* libuv initialises the process handle whatever becomes of the process. */
-    r->handles_open = 3;
-    r->runs = rc == 0;
-    if (rc == 0)
-        (void)uv_timer_start(&r->timer, on_timer, limit_ms, 0);
-    if (rc != 0) {
-        close_handles(r);
-        return qf_fail(err, QF_E_INTERNAL, "/bin/sh: %s", uv_strerror(rc));
-    }
+    spawn(r, loop, copy, env, fds);
     *out = r;
-    return 0;
+    r = NULL;
+out:
+    free(copy);
+    free((void *)env);
+    free(r);
+    return rc;
 }
 
 void restart_close(struct restart *r, void (*on_closed_cb)(void *arg), void *arg)

@@ -24,7 +24,8 @@ struct restart;
 typedef void restart_cb(struct restart *r, const char *why, void *arg);
 
 /* Begin. Everything is copied. After limit_ms its session's processes are ended (SIGTERM, a second
- * later SIGKILL), and why says so. QF_E_NOMEM, QF_E_INTERNAL: nothing was begun. */
+ * later SIGKILL), and why says so. QF_E_NOMEM, QF_E_INTERNAL (no pipe): nothing was begun. A process
+ * that cannot be made, or not be listened to, is told by on_done like every other failure. */
 int restart_start(struct restart **out,
                   uv_loop_t *loop,
                   const char *command,

@@ -387,6 +387,81 @@ START_TEST(an_operators_word_stays)
 }
 END_TEST
 
+/* ... above --bandwidth, too, which was said before it. */
+START_TEST(an_operators_word_stays_above_an_option)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    u.spec.bandwidth_auto = false;
+    u.spec.bandwidth_bytes_per_s = 90000000;
+    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                               .what = SIM_OPERATOR,
+                                               .phase = MIG_PRECOPY,
+                                               .t_ns = 100 * MODEL_MS,
+                                               .operator_says = "bandwidth=60000000"};
+    move(NULL);
+    expect(0, "management");
+    const char *again = strstr(sim_trace(&sim), "# again");
+    ck_assert_ptr_nonnull(again);
+    ck_assert_msg(strstr(again, "max-bandwidth=60000000"), "%s", sim_trace(&sim));
+}
+END_TEST
+
+/* QEMU does not end the cancelled migration (channels): no fresh destination beside one that runs. */
+START_TEST(a_source_that_migrates_still_is_not_started_again)
+{
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_7_2;
+    u.model.working_set_bytes = u.model.ram_bytes / 2;
+    u.set[0] = "timeout=100s";
+    u.spec.channels_said = true;
+    u.spec.channels = 4;
+    u.model.cancel_hangs = true;
+    lose(MODEL_NET_SILENT, MIG_PRECOPY, MODEL_S / 2);
+    if (_i == 1)
+        u.doing[u.n_doings++] =
+            (struct sim_doing){.when = SIM_AT_PHASE,
+                               .what = SIM_FAULT,
+                               .phase = MIG_ROLLBACK,
+                               .t_ns = 8 * MODEL_S,
+                               .fault = {.what = MODEL_DIE, .side = MODEL_DST}};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+    ck_assert_ptr_null(strstr(sim_trace(&sim), "quit is not sent"));
+    ck_assert_ptr_nonnull(strstr(sim_trace(&sim), "does not end the cancelled migration"));
+}
+END_TEST
+
+/* QEMU leaves a stopped guest in postmigrate, and would refuse to move it again. */
+START_TEST(a_paused_guest_that_fails_in_the_switch_is_not_started_again)
+{
+    u.model.run = QAPI_RUN_PAUSED;
+    lose(MODEL_NET_RESET, MIG_SWITCHOVER, MODEL_MS);
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_int_eq(sim.result.running_on, PLACE_SOURCE);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+}
+END_TEST
+
+/* Exit status 3 says that nothing was touched: no later attempt can. */
+START_TEST(a_refusal_in_another_attempt_is_a_failure)
+{
+    lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
+    u.model.n_faults = 1;
+    u.model.fault[0] = (struct model_fault){.when = MODEL_AT_COMMAND,
+                                            .what = MODEL_REFUSE,
+                                            .side = MODEL_DST,
+                                            .name = "migrate-incoming",
+                                            .n = 3,
+                                            .text = "Address already in use"};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_int_eq(sim.result.outcome, OUTCOME_FAILED);
+    ck_assert_int_eq(sim.result.running_on, PLACE_SOURCE);
+    expect_reason("attempt 2: ");
+}
+END_TEST
+
 /* ---- a connection that qferry opens ---- */
 
 static void bound(const char *where)
@@ -446,6 +521,22 @@ START_TEST(it_is_made_and_not_taken)
     move(NULL);
     ck_assert_int_eq(qf_code_status(sim.result.code), 4);
     expect_reason(_i == 0 ? "source: getfd: refused" : "source: migrate: refused");
+    ck_assert_int_eq(strstr(sim_trace(&sim), "source < closefd") != NULL, _i == 1);
+}
+END_TEST
+
+/* QEMU has it under its name, perhaps, and nobody would close it. */
+START_TEST(it_is_made_and_the_source_does_not_say_whether_it_has_it)
+{
+    bound("m0");
+    u.model.n_faults = 1;
+    u.model.fault[0] = (struct model_fault){
+        .when = MODEL_AT_COMMAND, .what = MODEL_LOSE, .side = MODEL_SRC, .name = "getfd"};
+    move(NULL);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 4);
+    ck_assert_int_eq(sim.result.running_on, PLACE_SOURCE);
+    expect_reason("the source does not answer getfd");
+    ck_assert_ptr_nonnull(strstr(sim_trace(&sim), "source < closefd"));
 }
 END_TEST
 
@@ -478,10 +569,15 @@ int main(void)
     tcase_add_loop_test(t, a_command_that_goes_wrong, 0, 3);
     tcase_add_loop_test(t, a_cancel_ends_it, 0, 3);
     tcase_add_test(t, an_operators_word_stays);
+    tcase_add_test(t, an_operators_word_stays_above_an_option);
+    tcase_add_loop_test(t, a_source_that_migrates_still_is_not_started_again, 0, 2);
+    tcase_add_test(t, a_paused_guest_that_fails_in_the_switch_is_not_started_again);
+    tcase_add_test(t, a_refusal_in_another_attempt_is_a_failure);
     tcase_add_loop_test(t, qferry_opens_the_connection, 0, 2);
     tcase_add_loop_test(t, what_does_not_fit_is_refused, 0, 3);
     tcase_add_test(t, it_is_not_made);
     tcase_add_loop_test(t, it_is_made_and_not_taken, 0, 2);
+    tcase_add_test(t, it_is_made_and_the_source_does_not_say_whether_it_has_it);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

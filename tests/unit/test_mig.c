@@ -146,6 +146,42 @@ START_TEST(an_answer_that_is_older_than_an_event_does_not_take_it_back)
 }
 END_TEST
 
+/* What it said last is not followed up without its monitor: that is opened again first. */
+START_TEST(a_destination_that_is_not_to_be_seen_keeps_its_recovery)
+{
+    f.m.phase = MIG_RECOVER;
+    f.m.side[MIG_DST].link = MIG_LINK_DOWN;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_COMPLETED;
+    for (unsigned i = 0; i < 20; i++)
+        pass_time(100);
+    ck_assert_int_eq(f.m.phase, MIG_RECOVER);
+    ck_assert_int_eq(f.m.side[MIG_DST].link, MIG_LINK_OPENING);
+}
+END_TEST
+
+START_TEST(the_end_needs_the_destinations_monitor)
+{
+    f.m.side[MIG_DST].link = MIG_LINK_DOWN;
+    f.run[MIG_SRC] = QAPI_RUN_POSTMIGRATE;
+    event(MIG_SRC, QAPI_MIG_COMPLETED);
+    ck_assert_int_eq(f.m.phase, MIG_RECONCILE);
+    ck_assert_int_eq(f.m.side[MIG_DST].link, MIG_LINK_OPENING);
+}
+END_TEST
+
+/* What told of the switch was lost with a connection. */
+START_TEST(an_interruption_is_seen_before_post_copy_was)
+{
+    f.m.phase = MIG_PRECOPY;
+    f.m.continued = f.m.was_postcopy = f.m.handed_over = false;
+    f.m.dst_conts = 0;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_ACTIVE;
+    event(MIG_SRC, QAPI_MIG_POSTCOPY_PAUSED);
+    ck_assert_int_eq(f.m.phase, MIG_RECOVER);
+    ck_assert(f.m.continued && f.m.was_postcopy);
+}
+END_TEST
+
 /* An answer to a command that was given up must not switch off the machine's clock. */
 START_TEST(a_stray_answer_leaves_a_time_to_wake)
 {
@@ -164,6 +200,9 @@ int main(void)
     tcase_add_test(t, a_guest_that_ended_after_the_handover_is_never_brought_back);
     tcase_add_test(t, an_answer_that_is_older_than_an_event_does_not_take_it_back);
     tcase_add_test(t, a_stray_answer_leaves_a_time_to_wake);
+    tcase_add_test(t, a_destination_that_is_not_to_be_seen_keeps_its_recovery);
+    tcase_add_test(t, the_end_needs_the_destinations_monitor);
+    tcase_add_test(t, an_interruption_is_seen_before_post_copy_was);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

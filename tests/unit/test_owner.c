@@ -140,7 +140,7 @@ static const char *const expected[N_SOURCES] = {
     /* incoming      */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
     /* silent        */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
     /* hangs         */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
-    /* silent in pc  */ "?      ?      ?      ?      ?      D      D      D      D      D      ?      ?      ?      D      D      ?      ?      ?      ",
+    /* silent in pc  */ "?      ?      ?      Dc     ?      D      D      D      D      D      Dc     Dc     ?      D      D      ?      ?      ?      ",
     /* dead          */ "xq     xq     xq     ?      ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      xq     ?      xq     ",
     /* dead, done    */ "?      b      x      Dc     ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      x      x      ?      ",
     /* dead in pc    */ "x      x      x      Dc     x      x      x      x      x      x      DcQ    DcQ    x      x      x      x      x      x      ",
@@ -221,7 +221,10 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if ((may & MAY_CONT_SRC) && dst_answers && can_run(f) &&
         f->dst.status != QAPI_MIG_FAILED)
         return "the source is continued beside a destination that could run";
-    if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT)
+    const bool never_again =
+        is_postcopy(f->src.status) && f->src.status != QAPI_MIG_POSTCOPY_DEVICE;
+    if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT &&
+        !(never_again && dst_answers && f->dst.status == QAPI_MIG_COMPLETED))
         return "the destination is continued while the source is silent";
     if ((may & MAY_CONT_DST) && src_answers && f->src.status != QAPI_MIG_COMPLETED &&
         f->src.status != QAPI_MIG_POSTCOPY_ACTIVE &&
