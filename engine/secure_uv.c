@@ -259,8 +259,9 @@ static bool is_name(const char *host)
     return host[0] != '\0' && inet_pton(AF_INET, host, &ip) != 1 && !strchr(host, ':');
 }
 
-/* The certificate must be for where the memory goes, or tls-hostname says for whom it is: another
- * address of the destination's host, or its monitor's host. What is in a certificate of another host
+/* The certificate must be for where the memory goes, for another address of the destination's host,
+ * or for its monitor's host. tls-hostname says which, always: a post-copy that is interrupted may go
+ * on by another address, for which this certificate is as good. What is in a certificate of another host
  * is not known here: an address that was chosen by number is then looked for under the name that
  * the host was given. */
 static void check_destination(struct secure *s)
@@ -283,7 +284,7 @@ static void check_destination(struct secure *s)
             at++;
         at = at < n ? at : 0;
     }
-    if (at > 0)
+    if (hosts[at][0] != '\0')
         (void)snprintf(s->out.hostname, sizeof(s->out.hostname), "%s", hosts[at]);
     if (!is_here(s, MIG_DST) || !is_here(s, MIG_SRC))
         (void)snprintf(
