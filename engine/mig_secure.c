@@ -92,8 +92,11 @@ static void tell(struct mig *m, struct mig_todo *todo)
         mig_fail(m, OUTCOME_REFUSED, s->err.code, "%s: %.480s", c->name, s->err.text);
         return;
     }
-    c->verdict = s->warns[0] ? CHECK_WARNING : CHECK_OK;
-    if (s->warns[0])
+    /* A new connection needs the key again; without post-copy there is none. */
+    const bool warn = s->warns[0] != '\0' &&
+                      (m->spec.encrypt != SPEC_ENCRYPT_PSK || m->policy.postcopy_allowed);
+    c->verdict = warn ? CHECK_WARNING : CHECK_OK;
+    if (warn)
         (void)snprintf(c->message, sizeof(c->message), "%s", s->warns);
     else
         (void)snprintf(
