@@ -168,12 +168,22 @@ static void feed_process(struct drive *d, const struct drive_link *dl)
     carry_out(d);
 }
 
+static void note_qemu(struct drive *d, const struct drive_link *dl)
+{
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+    if (qmp_link_peer(&dl->link, &pid, &uid, &gid))
+        d->qemu[dl->side] = qmp_rundir_user_of(pid);
+}
+
 static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
 {
     struct drive_link *dl = arg;
     struct drive *d = dl->drive;
     switch (msg->kind) {
     case QMP_MSG_UP:
+        note_qemu(d, dl);
         feed_process(d, dl);
         session_up(&d->session, now(), dl->side, msg->body, link->client.oob);
         break;
@@ -321,9 +331,12 @@ static void feed_broken_secure(struct drive *d)
 static void start_secure(struct drive *d)
 {
     struct secure_peer peer[MIG_SIDES];
-    for (unsigned i = 0; i < MIG_SIDES; i++)
-        peer[i].known =
-            d->link[i] && qmp_link_peer(&d->link[i]->link, &peer[i].uid, &peer[i].gid);
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        pid_t pid;
+        peer[i].known = d->link[i] &&
+                        qmp_link_peer(&d->link[i]->link, &pid, &peer[i].uid, &peer[i].gid);
+        peer[i].qemu = d->qemu[i];
+    }
     d->secure_broken = secure_start(&d->secure, d->loop, &d->session.mig.spec, d->addr,
                                     peer, on_secured, d, &d->secure_err) != 0;
     if (!d->secure_broken)
@@ -473,10 +486,20 @@ static void close_all(struct drive *d)
     start_sync(d); /* the result, too, is put on the disk */
 }
 
+/* A move of these QEMUs is over: no key of an earlier one is needed either. Held, it is not over,
+ * nor was it one that was only looked at. */
+static void forget_keys(struct drive *d)
+{
+    const struct mig *m = &d->session.mig;
+    if (d->over && (m->started || m->taken_up) && m->phase != MIG_HELD)
+        qmp_rundir_sweep_of(d->qemu, MIG_SIDES);
+}
+
 static void finish_if_closed(struct drive *d)
 {
     if (!d->closing || d->handles_open > 0)
         return;
+    forget_keys(d);
     close_journal(d);
     qf_buf_fini(&d->lines);
     qmp_tls_creds_free(d->creds);

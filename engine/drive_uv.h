@@ -58,6 +58,8 @@ struct drive {
     bool cancel_wanted;         /* not told to the machine yet */
     bool over;
     bool closing;
+    /* the QEMUs of this host: what is kept for them is removed at the end of the move */
+    struct qmp_rundir_user qemu[MIG_SIDES];
     int journal_fd;      /* -1: none; owned */
     struct qf_buf lines; /* to be written before the next action leaves */
     /* --bind: being connected; NULL: no */

@@ -224,6 +224,9 @@ struct mig {
     bool secure_known;                    /* MIG_EV_SECURED has come */
     int64_t secure_ns;                    /* when it was asked for */
     struct mig_secured secured;
+    bool secure_lost; /* what was ready has failed since: a tunnel is gone */
+    bool
+        tunnel_left; /* the settings found say that memory goes through another qferry's tunnel */
 
     /* The course of it. */
     bool cancel_wanted;

@@ -124,8 +124,16 @@ void mig_secure_adopt(struct mig *m);
 /* A move is taken up that runs: is its memory encrypted as this request wants it? */
 bool mig_secure_is_kept(const struct mig *m);
 
-/* Where memory goes through a tunnel: the URI of that side; NULL: there is none. */
+/* ... where it is not: is it encrypted in another way? */
+bool mig_secure_is_other(const struct mig *m);
+
+/* Where memory goes through a tunnel of ours: the URI of that side; NULL: there is none. */
 const char *mig_secure_uri(const struct mig *m, enum mig_side_id side);
+
+/* Why an interrupted post-copy must not get a new connection: its memory went through a tunnel that
+ * is not there any more, and would go in the clear. NULL: it may; by mig_secure_uri, if there is
+ * one. */
+const char *mig_secure_blocks(const struct mig *m);
 
 /* Rows of the recipe (recipe.h): credentials that were left, and those of this move. */
 bool mig_ask_left_creds(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd);

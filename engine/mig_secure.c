@@ -92,8 +92,11 @@ static void tell(struct mig *m, struct mig_todo *todo)
         mig_fail(m, OUTCOME_REFUSED, s->err.code, "%s: %.480s", c->name, s->err.text);
         return;
     }
-    c->verdict = s->warns[0] ? CHECK_WARNING : CHECK_OK;
-    if (s->warns[0])
+    /* A new connection needs the key again; without post-copy there is none. */
+    const bool warn = s->warns[0] != '\0' &&
+                      (m->spec.encrypt != SPEC_ENCRYPT_PSK || m->policy.postcopy_allowed);
+    c->verdict = warn ? CHECK_WARNING : CHECK_OK;
+    if (warn)
         (void)snprintf(c->message, sizeof(c->message), "%s", s->warns);
     else
         (void)snprintf(
@@ -131,6 +134,7 @@ void mig_take_secured(struct mig *m, const struct mig_secured *s, struct mig_tod
         m->secured = *s;
         m->secure_known = true;
     } else if (s->err.code != QF_E_OK) {
+        m->secure_lost = true;
         mig_warn(todo, "%s", s->err.text);
     }
 }
@@ -151,11 +155,11 @@ void mig_secure_texts(const struct mig *m, enum mig_side_id side, struct qapi_pa
     case SPEC_ENCRYPT_COUNT:
         break;
     case SPEC_ENCRYPT_X509:
-        /* Of a connection that it is handed QEMU does not know whose it is. */
+        /* Always said: of a connection that it is handed QEMU does not know whose it is, and one
+         * that mends a post-copy may go to another address. */
         if (side == MIG_SRC)
             want(p, HOSTNAME,
-                 m->secured.hostname[0] == '\0' && mig_has_stream(m) ? m->spec.address
-                                                                     : m->secured.hostname);
+                 m->secured.hostname[0] == '\0' ? m->spec.address : m->secured.hostname);
         want(p, CREDS, m->secured.id);
         break;
     case SPEC_ENCRYPT_PSK:
@@ -179,6 +183,8 @@ void mig_secure_adopt(struct mig *m)
     for (struct mig_side *s = m->side; s < m->side + MIG_SIDES; s++) {
         char(*found)[QAPI_TEXT_MAX] = s->params_found.text;
         const bool ours = is_ours(found[CREDS]);
+        if (s == &m->side[MIG_SRC] && !ours && strcmp(found[HOSTNAME], tunnel) == 0)
+            m->tunnel_left = true;
         if (ours) {
             memcpy(s->creds_left, found[CREDS], sizeof(s->creds_left));
             found[CREDS][0] = '\0';
@@ -197,13 +203,37 @@ bool mig_secure_is_kept(const struct mig *m)
     const struct mig_side *src = &m->side[MIG_SRC];
     if (m->spec.encrypt == SPEC_ENCRYPT_OFF)
         return true;
-    return src->creds_left[0] != '\0' || src->params_found.text[CREDS][0] != '\0' ||
-           (src->texts_changed & BIT(HOSTNAME)) != 0;
+    if (m->spec.encrypt == SPEC_ENCRYPT_SSH)
+        return m->tunnel_left;
+    return src->creds_left[0] != '\0' || src->params_found.text[CREDS][0] != '\0';
+}
+
+bool mig_secure_is_other(const struct mig *m)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    return m->tunnel_left || src->creds_left[0] != '\0' ||
+           src->params_found.text[CREDS][0] != '\0';
 }
 
 const char *mig_secure_uri(const struct mig *m, enum mig_side_id side)
 {
-    return m->spec.encrypt == SPEC_ENCRYPT_SSH ? m->secured.uri[side] : NULL;
+    if (m->taken_up || m->spec.encrypt != SPEC_ENCRYPT_SSH)
+        return NULL;
+    return m->secured.uri[side];
+}
+
+/* Of a move that was taken up the tunnel was another qferry's: where its ends are is not known, and
+ * it ends with the connection that it carries. */
+const char *mig_secure_blocks(const struct mig *m)
+{
+    if (m->taken_up)
+        return m->tunnel_left ? "its tunnel was that of a qferry which is gone" : NULL;
+    if (m->spec.encrypt != SPEC_ENCRYPT_SSH)
+        return NULL;
+    return m->secure_lost || m->secured.uri[MIG_SRC][0] == '\0' ||
+                   m->secured.uri[MIG_DST][0] == '\0'
+               ? "its tunnel has ended"
+               : NULL;
 }
 
 /* ---- the objects ---- */

@@ -33,7 +33,7 @@ enum mig_do_kind {
                     * MIG_EV_SECURED follows */
     /* remove it again: at the end, and before another attempt, for which it is made ready anew
      * (phase_again.c); nothing follows. In MIG_HELD a tunnel is left to end with the
-     * connection that it carries */
+     * connection that it carries, and keys stay while their QEMUs live */
     MIG_DO_UNSECURE,
     MIG_DO_SYNC,   /* put the journal on the disk; MIG_EV_SYNCED follows */
     MIG_DO_RECORD, /* write it down */

@@ -233,13 +233,14 @@ static void take_back_in_the_clear(struct mig *m,
                                    enum owner_stage stage,
                                    struct mig_todo *todo)
 {
+    const char *how = mig_secure_is_other(m) ? "encrypted in another way" : "not encrypted";
     if (stage == STAGE_COPYING || stage == STAGE_AT_SWITCH)
         mig_fail(m, OUTCOME_ABORTED, QF_E_GAVE_UP,
-                 "the move that was under way is not encrypted, and --encrypt %s was asked "
+                 "the move that was under way is %s, and --encrypt %s was asked "
                  "for: given up, the same command begins anew",
-                 spec_encrypt_name(m->spec.encrypt));
+                 how, spec_encrypt_name(m->spec.encrypt));
     else if (stage != STAGE_MOVED)
-        mig_warn(todo, "the move that is taken up is not encrypted");
+        mig_warn(todo, "the move that is taken up is %s", how);
 }
 
 static void take_up(struct mig *m, struct mig_todo *todo)

@@ -17,6 +17,9 @@
  *   a QEMU is dead                               the guest is lost: RECONCILE says so
  *   a side is paused already                     it refuses migrate-pause: as good
  *   no network is usable                         WAIT
+ *   the memory went through a tunnel             through it again, whatever the networks are; no
+ *                                                port is opened. Where it is gone: HELD, and nothing
+ *                                                is broken, since nothing may go in the clear
  *   the port is taken, the address is not there  the next port at once, four times; then WAIT
  *   the source cannot connect                    10.0 on says postcopy-paused again: WAIT. 7.2 says
  *                                                nothing at all, and must not be asked twice at a
@@ -349,7 +352,7 @@ static void no_way(struct mig *m, int64_t until_ns, const char *why, struct mig_
 static void find_way(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_recover *r = &m->recover;
-    if (m->spec.networks.n == 0) {
+    if (m->spec.networks.n == 0 || mig_secure_uri(m, MIG_DST)) {
         to_stage(m, LISTEN);
         return;
     }
@@ -425,11 +428,29 @@ static void write_uri(struct mig *m)
                    m->spec.address, v6 ? "]" : "", m->recover.port);
 }
 
+/* ssh carries further connections, and ends with its network: none comes later than that. */
+static void listen_in_tunnel(struct mig *m, const char *uri, struct mig_todo *todo)
+{
+    struct mig_recover *r = &m->recover;
+    (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", uri);
+    r->attempt++;
+    decide(todo, POLICY_RECOVER,
+           "attempt %u, %llu ms after the interruption: through the tunnel, %.200s",
+           r->attempt, (unsigned long long)since_ms(m), uri);
+    if (!mig_act(m, todo, MIG_DST, QAPI_MIGRATE_RECOVER))
+        wait_a_while(m);
+}
+
 static void begin_listen(struct mig *m, struct mig_todo *todo)
 {
     struct mig_recover *r = &m->recover;
     const char *name = present_network(m);
+    const char *tunnel = mig_secure_uri(m, MIG_DST);
     int64_t free_ns;
+    if (tunnel) {
+        listen_in_tunnel(m, tunnel, todo);
+        return;
+    }
     const int port = pick_port(m, &free_ns);
     if (port < 0) {
         no_way(m, free_ns, "a connection may still come to each port of --port", todo);
@@ -448,13 +469,17 @@ static void begin_listen(struct mig *m, struct mig_todo *todo)
 static void begin_resume(struct mig *m, struct mig_todo *todo)
 {
     struct mig_recover *r = &m->recover;
+    const char *tunnel = mig_secure_uri(m, MIG_SRC);
     r->refused = 0;
     r->seen_connecting = r->connecting = r->yanked = r->fragile = false;
+    if (tunnel)
+        (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", tunnel);
     if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_RESUME)) {
         wait_a_while(m);
         return;
     }
-    r->port_ns[r->port - port_at(m, 0)] = m->now_ns + qf_ms_to_ns(SYN_MS);
+    if (!tunnel)
+        r->port_ns[r->port - port_at(m, 0)] = m->now_ns + qf_ms_to_ns(SYN_MS);
     to_stage(m, RESUME);
 }
 
@@ -684,6 +709,22 @@ static void keep_looking(struct mig *m, const struct mig_event *ev, struct mig_t
     mig_hand_over(m, todo);
 }
 
+/* Before anything is broken: what stands still may yet flow on. */
+static bool must_hold(struct mig *m)
+{
+    const char *why = mig_secure_blocks(m);
+    if (!why || !is_interrupted(m))
+        return false;
+    mig_hold(
+        m,
+        "post-copy is interrupted and not recovered: %s, and the guest's memory would go "
+        "in the clear (--encrypt ssh); leave both QEMUs running: put up a tunnel between "
+        "two UNIX sockets (ssh -L), then migrate-recover unix:PATH to the destination, "
+        "migrate with resume to unix:PATH to the source",
+        why);
+    return true;
+}
+
 void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER)
@@ -697,7 +738,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     for (unsigned i = 0; i < MIG_SIDES; i++)
         mig_reopen(m, todo, (enum mig_side_id)i);
     hear_destination(m, ev, todo);
-    if (leave(m, todo))
+    if (leave(m, todo) || must_hold(m))
         return;
     keep_looking(m, ev, todo);
     if (m->stage == WAIT && m->now_ns >= m->recover.next_ns) {

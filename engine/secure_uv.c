@@ -179,6 +179,8 @@ static int make_folder(struct secure *s,
     if (rc == 0 && side == MIG_DST)
         rc =
             qmp_rundir_write(d, QMP_DH_FILE, qmp_dh_params(), strlen(qmp_dh_params()), err);
+    if (rc == 0)
+        rc = qmp_rundir_need(d, &peer->qemu, err);
     if (rc == 0 && peer->known && qmp_rundir_give(d, peer->uid, peer->gid, err) != 0)
         rc = qf_wrap(err, "the %s's QEMU runs as another user", side_name(side));
     if (rc != 0 && err)
@@ -235,6 +237,13 @@ static void begin_psk(struct secure *s)
     for (unsigned i = 0; i < MIG_SIDES && s->out.err.code == QF_E_OK; i++)
         place_key(s, (enum mig_side_id)i, line);
     OPENSSL_cleanse(line, sizeof(line));
+    /* for a post-copy: mig_secure.c */
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        if (s->addr[i].kind == QMP_ADDR_SSH)
+            (void)snprintf(s->out.warns, sizeof(s->out.warns),
+                           "the key on the %s's host goes when qferry is killed: a "
+                           "post-copy that is interrupted then cannot be recovered",
+                           side_name((enum mig_side_id)i));
 }
 
 /* ---- x509 ---- */
@@ -259,8 +268,9 @@ static bool is_name(const char *host)
     return host[0] != '\0' && inet_pton(AF_INET, host, &ip) != 1 && !strchr(host, ':');
 }
 
-/* The certificate must be for where the memory goes, or tls-hostname says for whom it is: another
- * address of the destination's host, or its monitor's host. What is in a certificate of another host
+/* The certificate must be for where the memory goes, for another address of the destination's host,
+ * or for its monitor's host. tls-hostname says which, always: a post-copy that is interrupted may go
+ * on by another address, for which this certificate is as good. What is in a certificate of another host
  * is not known here: an address that was chosen by number is then looked for under the name that
  * the host was given. */
 static void check_destination(struct secure *s)
@@ -283,7 +293,7 @@ static void check_destination(struct secure *s)
             at++;
         at = at < n ? at : 0;
     }
-    if (at > 0)
+    if (hosts[at][0] != '\0')
         (void)snprintf(s->out.hostname, sizeof(s->out.hostname), "%s", hosts[at]);
     if (!is_here(s, MIG_DST) || !is_here(s, MIG_SRC))
         (void)snprintf(
@@ -478,13 +488,19 @@ void secure_close(struct secure *s, bool leave, void (*cb)(const char *left, voi
 {
     s->on_close = cb;
     s->pending = 1;
+    const bool keys = leave && s->spec->encrypt == SPEC_ENCRYPT_PSK;
     for (unsigned i = 0; i < MIG_SIDES; i++)
-        qmp_rundir_drop(&s->dir[i]);
+        if (keys)
+            qmp_rundir_leave(&s->dir[i]);
+        else
+            qmp_rundir_drop(&s->dir[i]);
     for (unsigned i = 0; i < MIG_SIDES; i++) {
         struct far *far = &s->far[i];
         if (!far->open)
             continue;
         s->pending++;
+        if (keys)
+            qmp_remote_stay(&far->remote);
         qmp_remote_close(&far->remote,
                          leave && s->spec->encrypt == SPEC_ENCRYPT_SSH && i == MIG_SRC,
                          on_far_closed);

@@ -19,6 +19,7 @@
 #include "engine/mig_event.h"
 #include "engine/spec.h"
 #include "qmp/addr.h"
+#include "qmp/rundir_uv.h"
 
 struct secure;
 
@@ -27,6 +28,7 @@ struct secure_peer {
     bool known;
     uid_t uid;
     gid_t gid;
+    struct qmp_rundir_user qemu; /* pid 0: not known */
 };
 
 /* It is ready, or cannot be (out->err); lent. From the loop. Again later, with an error: what was
@@ -45,7 +47,7 @@ int secure_start(struct secure **out,
                  struct qf_err *err);
 
 /* Remove everything; cb once, from the loop, s is freed then. No on_event any more. leave: a tunnel
- * is left to end with the connection that it carries. left: what could not be removed, a sentence,
+ * is left to end with the connection that it carries, and a key for as long as its QEMU lives. left: what could not be removed, a sentence,
  * or NULL. */
 void secure_close(struct secure *s, bool leave, void (*cb)(const char *left, void *arg));
 

@@ -111,7 +111,7 @@ static void read_proc(pid_t pid, uid_t *uid, gid_t *gid)
         (void)fclose(file);
 }
 
-bool qmp_link_peer(const struct qmp_link *link, uid_t *uid, gid_t *gid)
+bool qmp_link_peer(const struct qmp_link *link, pid_t *pid, uid_t *uid, gid_t *gid)
 {
     struct ucred who;
     socklen_t len = sizeof(who);
@@ -120,6 +120,7 @@ bool qmp_link_peer(const struct qmp_link *link, uid_t *uid, gid_t *gid)
         uv_fileno(&link->h.handle, &fd) != 0 ||
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0 || who.pid <= 0)
         return false;
+    *pid = who.pid;
     *uid = who.uid;
     *gid = who.gid;
     read_proc(who.pid, uid, gid);

@@ -108,10 +108,10 @@ int qmp_link_send(struct qmp_link *link,
                   bool oob,
                   struct qf_err *err);
 
-/* Who listens at the other end of a UNIX socket (SO_PEERCRED): the user and group that this process
+/* Who listens at the other end of a UNIX socket (SO_PEERCRED): the process, the user and group that this process
  * works as now, where /proc tells; QEMU may have changed them since it began to listen. False: not
  * a UNIX socket, or not connected. */
-bool qmp_link_peer(const struct qmp_link *link, uid_t *uid, gid_t *gid);
+bool qmp_link_peer(const struct qmp_link *link, pid_t *pid, uid_t *uid, gid_t *gid);
 
 /* Pass a descriptor to the monitor, for the getfd that is sent next (SCM_RIGHTS, unix(7)): with a
  * blank, which JSON does not mind; QEMU keeps it until the command comes. fd stays the caller's.

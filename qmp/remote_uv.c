@@ -31,13 +31,17 @@ static const char keeper[] =
     "elif [ -n \"$XDG_RUNTIME_DIR\" ]; then b=$XDG_RUNTIME_DIR/qferry; "
     "else b=/tmp/qferry-$u; fi; "
     "mkdir -p \"$b\" && [ -O \"$b\" ] && d=$(mktemp -d \"$b/far-XXXXXX\") || exit 1; "
+    "m=$1; s() { sed \"s,^[^/]* /,/,\" /proc/net/unix 2>/dev/null | grep -qxF -e \"$m\"; }; "
     "c() { rm -rf \"$d\"; }; trap c EXIT; trap \"exit 1\" HUP INT TERM; "
     "IFS= read -r k || exit 1; "
     "if [ -n \"$k\" ]; then printf \"%s\\n\" \"$k\" >\"$d/keys.psk\" || exit 1; "
     "echo \"$2\" | tr \" \" \"\\n\" | sed s/_/\\ /g >\"$d/" QMP_DH_FILE "\" || exit 1; fi; "
     "case $u,$o in 0,|0,0:*) ;; 0,*) chmod a+x \"$b\"; chown -R \"$o\" \"$d\";; esac; "
     "printf \"qferry-folder %s\\n\" \"$d\"; "
-    "cat >/dev/null; exit 0";
+    "w=; IFS= read -r w; if [ \"$w\" = stay ] && [ -n \"$m\" ] && s; then trap - EXIT; "
+    "(trap \"\" HUP; trap c EXIT; trap \"exit 1\" INT TERM; while s; do sleep 5; done) "
+    "</dev/null >/dev/null 2>&1 & "
+    "fi; exit 0";
 
 const char *qmp_remote_keep(char out[QMP_REMOTE_KEEP], const char *monitor)
 {
@@ -115,6 +119,14 @@ static void on_impatient(uv_timer_t *timer)
 {
     struct qmp_remote *r = timer->data;
     (void)uv_kill(-r->process.pid, SIGKILL);
+}
+
+void qmp_remote_stay(struct qmp_remote *r)
+{
+    char word[] = "stay\n";
+    uv_buf_t buf = uv_buf_init(word, sizeof(word) - 1);
+    if (r->runs && !r->in_closed)
+        (void)uv_try_write((uv_stream_t *)&r->in, &buf, 1); /* in vain: it is removed */
 }
 
 void qmp_remote_close(struct qmp_remote *r,

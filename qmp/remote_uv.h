@@ -79,10 +79,15 @@ void qmp_remote_close(struct qmp_remote *r,
                       bool leave,
                       void (*cb)(struct qmp_remote *r, bool tidy, void *arg));
 
+/* Before the close: what qmp_remote_keep has made there stays, as long as the socket `monitor` is
+ * listened on. */
+void qmp_remote_stay(struct qmp_remote *r);
+
 /* A command that makes a private folder, writes the line that it gets to keys.psk in it, and
  * dh-params.pem (dh.h) beside it, unless that line is empty, gives both to whoever owns the socket `monitor` ("": nobody) where it may, says
- * "qferry-folder PATH", and removes it all at the end of its stdin. out holds QMP_REMOTE_KEEP. */
-enum { QMP_REMOTE_KEEP = 4096 };
+ * "qferry-folder PATH", and removes it all at the end of its stdin; after the line "stay" only when
+ * nobody listens on `monitor` any more (/proc/net/unix). out holds QMP_REMOTE_KEEP. */
+enum { QMP_REMOTE_KEEP = 5120 };
 const char *qmp_remote_keep(char out[QMP_REMOTE_KEEP], const char *monitor);
 
 /* The path in such a line; NULL: it is another line. */

@@ -74,7 +74,80 @@ static bool is_ours(const char *name)
     return false;
 }
 
-static void sweep(const char *base)
+/* ---- who needs it ---- */
+
+static const char need_file[] = "for";
+
+struct qmp_rundir_user qmp_rundir_user_of(pid_t pid)
+{
+    struct qmp_rundir_user u = {.pid = 0};
+    char path[64];
+    char line[1024];
+    char state;
+    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    FILE *file = pid > 0 ? fopen(path, "re") : NULL;
+    if (!file)
+        return u;
+    const char *end = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+    if (end &&
+        sscanf(
+            end + 1,
+            " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
+            "%llu",
+            &state, &u.start) == 2 &&
+        state != 'Z' && state != 'X')
+        u.pid = pid;
+    (void)fclose(file);
+    return u;
+}
+
+static bool is_same(const struct qmp_rundir_user *a, const struct qmp_rundir_user *b)
+{
+    return a->pid != 0 && a->pid == b->pid && a->start == b->start;
+}
+
+static bool read_need(int fd, struct qmp_rundir_user *u)
+{
+    char text[64];
+    long pid;
+    const int file = openat(fd, need_file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const ssize_t n = file >= 0 ? read(file, text, sizeof(text) - 1) : -1;
+    if (file >= 0)
+        (void)close(file);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    if (sscanf(text, "%ld %llu", &pid, &u->start) != 2 || pid <= 0)
+        return false;
+    u->pid = (pid_t)pid;
+    return true;
+}
+
+/* By another one than those that need nothing any more. */
+static bool is_needed(int fd, const struct qmp_rundir_user *users, size_t n)
+{
+    struct qmp_rundir_user u;
+    if (!read_need(fd, &u))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (is_same(&u, &users[i]))
+            return false;
+    const struct qmp_rundir_user now = qmp_rundir_user_of(u.pid);
+    return is_same(&u, &now);
+}
+
+int qmp_rundir_need(const struct qmp_rundir *d,
+                    const struct qmp_rundir_user *user,
+                    struct qf_err *err)
+{
+    char text[64];
+    if (user->pid == 0)
+        return 0;
+    const int n = snprintf(text, sizeof(text), "%ld %llu\n", (long)user->pid, user->start);
+    return qmp_rundir_write(d, need_file, text, (size_t)n, err);
+}
+
+static void sweep(const char *base, const struct qmp_rundir_user *users, size_t n)
 {
     DIR *all = opendir(base);
     const struct dirent *entry;
@@ -86,7 +159,7 @@ static void sweep(const char *base)
         const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             continue;
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 && !is_needed(fd, users, n))
             remove_folder(dir, fd);
         (void)close(fd);
     }
@@ -94,13 +167,18 @@ static void sweep(const char *base)
         (void)closedir(all);
 }
 
-void qmp_rundir_sweep(void)
+void qmp_rundir_sweep_of(const struct qmp_rundir_user *users, size_t n)
 {
     char base[BASE_SIZE];
     struct stat st;
     if (name_base(base) && lstat(base, &st) == 0 && S_ISDIR(st.st_mode) &&
         st.st_uid == geteuid() && (st.st_mode & S_IWOTH) == 0)
-        sweep(base);
+        sweep(base, users, n);
+}
+
+void qmp_rundir_sweep(void)
+{
+    qmp_rundir_sweep_of(NULL, 0);
 }
 
 /* Another qferry may take the folder for a left one before it has its lock: then again. */
@@ -111,7 +189,7 @@ int qmp_rundir_make(struct qmp_rundir *d, const char *prefix, struct qf_err *err
     d->lock = -1;
     if (make_base(base, err) != 0)
         return -(int)err->code;
-    sweep(base);
+    sweep(base, NULL, 0);
     for (int tries = 0; tries < 10; tries++) {
         (void)snprintf(d->path, sizeof(d->path), "%s/%sXXXXXX", base, prefix);
         if (!mkdtemp(d->path))
@@ -195,5 +273,12 @@ void qmp_rundir_drop(struct qmp_rundir *d)
         return;
     remove_folder(d->path, d->lock);
     (void)close(d->lock);
+    d->lock = -1;
+}
+
+void qmp_rundir_leave(struct qmp_rundir *d)
+{
+    if (d->lock >= 0)
+        (void)close(d->lock);
     d->lock = -1;
 }

@@ -6,7 +6,10 @@
  * where it is missing, and must be ours alone.
  *
  * A folder is in use as long as somebody holds the lock on it: one that a killed qferry has left
- * is removed, with the files in it, by the next one. */
+ * is removed, with the files in it, by the next one. But a key may still be needed by a QEMU whose
+ * qferry is gone (a post-copy that is recovered begins a new TLS session): such a folder says in a
+ * file for which process it was made, and stays until that process is gone, or a move of it has
+ * come to its end. */
 #ifndef QF_QMP_RUNDIR_UV_H
 #define QF_QMP_RUNDIR_UV_H
 
@@ -32,6 +35,21 @@ int qmp_rundir_write(const struct qmp_rundir *d,
                      size_t len,
                      struct qf_err *err);
 
+/* A process that needs a folder. */
+struct qmp_rundir_user {
+    pid_t pid; /* 0: nobody */
+    unsigned long long
+        start; /* when it was started, proc_pid_stat(5): a number may be used again */
+};
+
+/* Of a process of this host. pid 0 in it: there is none, or it cannot be seen. */
+struct qmp_rundir_user qmp_rundir_user_of(pid_t pid);
+
+/* Write into the folder that this process needs it; for nobody nothing is written. */
+int qmp_rundir_need(const struct qmp_rundir *d,
+                    const struct qmp_rundir_user *user,
+                    struct qf_err *err);
+
 /* Give the folder and what is in it to another user. Only root can: QF_E_UNREACHABLE says so
  * otherwise. Nothing is done for the one that we are, and for root, who needs nothing. */
 int qmp_rundir_give(const struct qmp_rundir *d, uid_t uid, gid_t gid, struct qf_err *err);
@@ -39,7 +57,13 @@ int qmp_rundir_give(const struct qmp_rundir *d, uid_t uid, gid_t gid, struct qf_
 /* Remove it with the files in it. Safe to call again. */
 void qmp_rundir_drop(struct qmp_rundir *d);
 
-/* Remove what killed qferrys have left. */
+/* Let go of it, and leave it as it is: for the process that needs it. Safe to call again. */
+void qmp_rundir_leave(struct qmp_rundir *d);
+
+/* Remove what killed qferrys have left, but for what is needed by a process that lives ... */
 void qmp_rundir_sweep(void);
+
+/* ... other than these n: they need nothing of it any more. */
+void qmp_rundir_sweep_of(const struct qmp_rundir_user *users, size_t n);
 
 #endif

@@ -813,6 +813,145 @@ START_TEST(a_key_is_placed_through_ssh)
 }
 END_TEST
 
+/* ---- post-copy that is interrupted ---- */
+
+#define POSTCOPY                                                                   \
+    "-p", "post-copy", "--set", "postcopy.bandwidth=2MiB", "--bandwidth", "40MiB", \
+        "--destination-address", "127.0.0.1"
+
+static struct move *begin_post_copy(const char *how, bool by_ssh)
+{
+    char dst[LAB_PATH_MAX + 16];
+    world_pair(&f.w, "ws=24 flat");
+    snprintf(dst, sizeof(dst), "%s%s", by_ssh ? "ssh:hv" : "", lab_vm_qmp_path(f.w.dst));
+    struct move *m = move_begin_at(&f.w, "migrate", lab_vm_qmp_path(f.w.src), dst,
+                                   ARGS("--encrypt", how, POSTCOPY));
+    move_wait_phase(m, "postcopy");
+    ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
+    lab_events_mark(f.w.src);
+    lab_events_mark(f.w.dst);
+    return m;
+}
+
+static void wait_for(struct lab_vm *vm, const char *status)
+{
+    ck_assert_int_eq(lab_wait_event(vm, "MIGRATION", "status", status, 0), 0);
+}
+
+static void interrupt(void)
+{
+    json_decref(lab_qmp_oob(f.w.src, "migrate-pause", NULL));
+    wait_for(f.w.src, "postcopy-paused");
+}
+
+static void expect_recovered(struct move *m)
+{
+    wait_for(f.w.src, "postcopy-active");
+    ck_assert_int_eq(
+        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
+        0);
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    ck_assert(move_has(m, "decision", "action", "recover"));
+    expect_guest_on(&f.w, f.w.dst);
+    expect_no_objects(f.w.src);
+    expect_no_objects(f.w.dst);
+}
+
+START_TEST(a_post_copy_is_recovered_through_its_tunnel)
+{
+    start_sshd();
+    wire_open();
+    struct move *m = begin_post_copy("ssh:hv", false);
+    interrupt();
+    expect_recovered(m);
+    wire_close();
+    expect_no_files();
+    ck_assert(move_has(m, "decision", "because", "through the tunnel"));
+    ck_assert_uint_gt(f.wire.bytes, MEMORY_BYTES / 2);
+    ck_assert_uint_eq(f.wire.seen, 0);
+}
+END_TEST
+
+START_TEST(a_post_copy_without_its_tunnel_is_held)
+{
+    struct lab_proc *p;
+    start_sshd();
+    struct move *m = begin_post_copy("ssh:hv", false);
+    const char *shell = "kill -9 $(pgrep -f \"^ssh -F $0/ssh_config.*-L\")";
+    ck_assert_int_eq(world_run(&f.w, ARGS("sh", "-c", shell, lab_dir(f.w.lab)), &p), 0);
+    move_end(m);
+    ck_assert_int_eq(m->exit, 7);
+    move_expect_reason(m, "its tunnel has ended");
+    ck_assert(lab_vm_alive(f.w.src) && lab_vm_alive(f.w.dst));
+    m = move_begin_at(&f.w, "attach", lab_vm_qmp_path(f.w.src), lab_vm_qmp_path(f.w.dst),
+                      NO_ARGS);
+    move_end(m);
+    ck_assert_int_eq(m->exit, 7);
+    move_expect_reason(m, "in the clear");
+}
+END_TEST
+
+/* What keeps the folder over there; it is no stray. */
+static void know_keeper(void)
+{
+    char command[96];
+    int pid = 0;
+    snprintf(command, sizeof(command), "pgrep -P %d -f far-XXXXX[X]", (int)getpid());
+    for (unsigned i = 0; i < 500 && pid == 0; i++) {
+        FILE *file = popen(command, "r");
+        ck_assert_ptr_nonnull(file);
+        if (fscanf(file, "%d", &pid) != 1)
+            lab_pump(f.w.lab, 20);
+        (void)pclose(file);
+    }
+    ck_assert_int_ne(pid, 0);
+    f.w.own[f.w.n_own++] = pid;
+}
+
+static void end_by_signals(struct move *m, bool far)
+{
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGINT), 0);
+    move_wait_line(m, "not cancelled");
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGINT), 0);
+    if (far)
+        know_keeper();
+    move_end(m);
+    ck_assert_int_eq(m->exit, 7);
+}
+
+/* Killed, or told to end; and on another host: a new connection takes the key again. */
+START_TEST(a_key_stays_for_the_next_qferry)
+{
+    enum { KILLED, TOLD, FAR };
+    struct lab_proc *p;
+    if (_i == FAR)
+        start_sshd();
+    struct move *m = begin_post_copy("psk", _i == FAR);
+    if (_i == KILLED)
+        kill_qferry(m);
+    else
+        end_by_signals(m, _i == FAR);
+    /* whoever comes by, tidies up */
+    m = move_begin_at(&f.w, "preflight", lab_vm_qmp_path(f.w.src), lab_vm_qmp_path(f.w.dst),
+                      NO_ARGS);
+    move_end(m);
+    ck_assert_int_ne(m->exit, 0);
+    interrupt();
+    m = move_begin_at(&f.w, "attach", lab_vm_qmp_path(f.w.src), lab_vm_qmp_path(f.w.dst),
+                      ARGS(POSTCOPY));
+    expect_recovered(m);
+    if (_i != FAR) {
+        expect_no_files();
+        return;
+    }
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);
+    while (world_run(&f.w, ARGS("sh", "-c", "ls -d \"$0\"/far-*", f.run), &p) == 0)
+        lab_pump(f.w.lab, 50);
+    expect_no_files();
+}
+END_TEST
+
 static Suite *encrypt_suite(void)
 {
     Suite *s = suite_create("encrypt");
@@ -828,6 +967,8 @@ static Suite *encrypt_suite(void)
         tcase_add_test(t, memory_is_not_seen_with_certificates);
         if (access(SSHD, X_OK) == 0)
             tcase_add_test(t, memory_is_not_seen_in_a_tunnel);
+        if (access(SSHD, X_OK) == 0)
+            tcase_add_test(t, a_post_copy_is_recovered_through_its_tunnel);
         suite_add_tcase(s, t);
     } else {
         (void)printf("skipped in part: only root can look at the traffic\n");
@@ -844,6 +985,7 @@ static Suite *encrypt_suite(void)
     tcase_add_loop_test(t, a_monitor_that_no_key_goes_through_is_refused, 0, 2);
     tcase_add_test(t, a_dry_run_leaves_nothing);
     tcase_add_loop_test(t, credentials_of_others_are_left_alone, 0, 2);
+    tcase_add_loop_test(t, a_key_stays_for_the_next_qferry, 0, 2);
     if (geteuid() == 0) {
         tcase_add_test(t, a_qemu_of_another_user_is_given_its_key);
         tcase_add_test(t, a_qemu_that_cannot_read_its_key_says_so);
@@ -868,6 +1010,8 @@ static Suite *encrypt_suite(void)
     tcase_add_test(t, a_tunnel_that_breaks_gives_the_guest_back);
     tcase_add_test(t, what_ssh_says_is_said_before_anything_is_touched);
     tcase_add_loop_test(t, a_key_is_placed_through_ssh, 0, 3);
+    tcase_add_test(t, a_post_copy_without_its_tunnel_is_held);
+    tcase_add_loop_test(t, a_key_stays_for_the_next_qferry, 2, 3);
     suite_add_tcase(s, t);
     return s;
 }

@@ -335,6 +335,8 @@ static void start_session(struct sim *s)
         s->setup.spec.attach || (s->setup.then_attach && s->n_sessions > 1);
     if (s->n_sessions > 1 && s->setup.encrypt_again != SPEC_ENCRYPT_OFF)
         s->setup.spec.encrypt = s->setup.encrypt_again;
+    if (s->n_sessions > 1 && s->setup.off_again)
+        s->setup.spec.encrypt = SPEC_ENCRYPT_OFF;
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
     session_begin(s->session, s->t_ns);
@@ -409,6 +411,15 @@ static void feed_secured(struct sim *s)
     carry_out(s);
 }
 
+static void tell_tunnel_gone(struct sim *s)
+{
+    struct mig_secured later;
+    memset(&later, 0, sizeof(later));
+    (void)qf_fail(&later.err, QF_E_REFUSED, "the tunnel for the memory has ended");
+    session_secured(s->session, s->t_ns, &later);
+    carry_out(s);
+}
+
 static void say_operator(struct sim *s, const char *text)
 {
     struct operator_command c = {.kind = MIG_OPERATOR_SET, .n = 1, .set = {text}};
@@ -438,6 +449,10 @@ static void do_doing(struct sim *s, unsigned i)
         break;
     case SIM_RESTART:
         kill_session(s);
+        break;
+    case SIM_UNSECURED:
+        say(s, "-- the tunnel ends --");
+        tell_tunnel_gone(s);
         break;
     case SIM_FAULT:
         say(s, "-- fault --");

@@ -30,6 +30,7 @@ enum sim_what {
     SIM_CANCEL,
     SIM_OPERATOR, /* doing.operator_says */
     SIM_RESTART, /* the engine dies; a new one, which knows nothing, is started 50 ms later */
+    SIM_UNSECURED, /* what was made ready for encryption fails: the tunnel ends */
     SIM_FAULT
 };
 
@@ -65,6 +66,7 @@ struct sim_setup {
     const struct mig_secured
         *secured;                    /* what spec.encrypt gets; NULL: a usual answer ... */
     enum spec_encrypt encrypt_again; /* of later engines, where it is not OFF */
+    bool off_again;                  /* they do not say --encrypt */
     int64_t secured_ns;              /* ... after so long; 0: 1 ms; MODEL_NEVER */
     int64_t sync_ns;                 /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;

@@ -320,6 +320,115 @@ START_TEST(the_second_signal_ends_it)
 }
 END_TEST
 
+/* ---- encrypted ---- */
+
+static void expect_not(const char *text)
+{
+    ck_assert_msg(!says(text), "%s in\n%s", text, sim_trace(&sim));
+}
+
+static void also(enum sim_what what, int64_t t_ns)
+{
+    u.doing[u.n_doings++] = (struct sim_doing){
+        .when = SIM_AT_PHASE, .what = what, .phase = MIG_POSTCOPY, .t_ns = t_ns};
+}
+
+START_TEST(a_tunnel_is_used_again)
+{
+    use(flavours[_i % N_FLAVOURS]);
+    if (_i >= N_FLAVOURS)
+        two_networks();
+    u.spec.encrypt = SPEC_ENCRYPT_SSH;
+    interrupt(reset);
+    run(0);
+    expect_said("destination < migrate-recover unix:/run/qferry/tls-b/m");
+    expect_said("source < migrate unix:/run/qferry/tls-a/s resume");
+    expect_said("at attempt 1");
+    expect_not("migrate-recover tcp:");
+    expect_not("migrate tcp:");
+}
+END_TEST
+
+/* Whoever comes to know of it first. */
+START_TEST(without_its_tunnel_it_is_held)
+{
+    static const int64_t apart[] = {-MODEL_MS, 0, MODEL_MS, 5 * MODEL_MS};
+    u.spec.encrypt = SPEC_ENCRYPT_SSH;
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_NEVER});
+    interrupt(reset);
+    also(SIM_UNSECURED, MODEL_S + apart[_i]);
+    run(7);
+    expect_said("its tunnel has ended, and the guest's memory would go in the clear");
+    expect_not("migrate-recover tcp:");
+    expect_not("migrate tcp:");
+}
+END_TEST
+
+/* The connection is not broken for nothing: it may yet flow on. */
+START_TEST(what_stands_still_without_its_tunnel_is_not_broken)
+{
+    u.spec.encrypt = SPEC_ENCRYPT_SSH;
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_NEVER});
+    also(SIM_UNSECURED, MODEL_S);
+    run(7);
+    expect_not("< migrate-pause");
+}
+END_TEST
+
+START_TEST(the_tunnel_of_another_qferry_is_not_gone_round)
+{
+    static const enum spec_encrypt next[] = {SPEC_ENCRYPT_OFF, SPEC_ENCRYPT_PSK,
+                                             SPEC_ENCRYPT_X509, SPEC_ENCRYPT_SSH};
+    u.spec.encrypt = SPEC_ENCRYPT_SSH;
+    u.then_attach = _i < 4;
+    u.encrypt_again = next[_i % 4];
+    if (next[_i % 4] == SPEC_ENCRYPT_OFF)
+        u.off_again = true;
+    interrupt(reset);
+    also(SIM_RESTART, MODEL_S);
+    run(7);
+    ck_assert_uint_eq(sim.n_sessions, 2);
+    expect_said("in the clear");
+    expect_not("migrate-recover tcp:");
+    expect_not("migrate tcp:");
+    expect_not("< migrate-recover");
+    if (next[_i % 4] == SPEC_ENCRYPT_PSK)
+        expect_said("is encrypted in another way");
+    ck_assert(model_truth(sim.model)->split);
+}
+END_TEST
+
+/* QEMU still has the credentials: whoever resumes it, it encrypts. */
+START_TEST(a_key_lasts_for_the_next_qferry)
+{
+    u.spec.encrypt = SPEC_ENCRYPT_PSK;
+    u.model.no_clear = true;
+    u.then_attach = true;
+    u.off_again = _i == 0;
+    interrupt(reset);
+    also(SIM_RESTART, MODEL_S);
+    run(0);
+    ck_assert_uint_eq(sim.n_sessions, 2);
+}
+END_TEST
+
+START_TEST(a_certificate_is_good_for_another_network)
+{
+    static struct mig_secured plain;
+    two_networks();
+    u.spec.encrypt = SPEC_ENCRYPT_X509;
+    u.model.no_clear = true;
+    (void)strcpy(plain.id, "qferry-tls-1");
+    (void)strcpy(plain.dir[MIG_SRC], "/etc/pki");
+    (void)strcpy(plain.dir[MIG_DST], "/etc/pki");
+    u.secured = &plain;
+    interrupt((struct model_fault){.what = MODEL_NET_SILENT, .text = "10.1."});
+    run(0);
+    expect_said("over management, 10.2.0.2:");
+    expect_said("tls-hostname='10.1.0.2'");
+}
+END_TEST
+
 START_TEST(attach_never_starts_one)
 {
     u.spec.attach = true;
@@ -354,6 +463,12 @@ int main(void)
     tcase_add_loop_test(t, the_next_qferry_takes_it_up, 0, 4 * N_FLAVOURS);
     tcase_add_test(t, the_second_signal_ends_it);
     tcase_add_test(t, attach_never_starts_one);
+    tcase_add_loop_test(t, a_tunnel_is_used_again, 0, 2 * N_FLAVOURS);
+    tcase_add_loop_test(t, without_its_tunnel_it_is_held, 0, 4);
+    tcase_add_test(t, what_stands_still_without_its_tunnel_is_not_broken);
+    tcase_add_loop_test(t, the_tunnel_of_another_qferry_is_not_gone_round, 0, 8);
+    tcase_add_loop_test(t, a_key_lasts_for_the_next_qferry, 0, 2);
+    tcase_add_test(t, a_certificate_is_good_for_another_network);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
