@@ -9,6 +9,11 @@
  *           after two attempts in vain the other ones have their turn
  *   LISTEN  migrate-recover: the destination listens, on a port that is said beforehand, since
  *           it could not be asked which one it took
+ *   SETTLE  a source that has just paused is left alone for a moment: before 8.2 its thread for the
+ *           return path may not have seen yet that the connection is gone. It would then close the
+ *           new one, and the source would crash, with a part of the guest's memory in it (seen, 7.2,
+ *           2 of some 200 resumed within 5 ms; QEMU's "migration: Replace the return path retry
+ *           logic")
  *   RESUME  `migrate` with resume: the source connects; postcopy-active: it goes on
  *   WAIT    what failed is tried again, after 50 ms, then twice as long, up to 5 s
  *
@@ -39,9 +44,10 @@
 #include "engine/mig_priv.h"
 #include "engine/network.h"
 
-enum stage { REACH, BREAK, WAY, LISTEN, RESUME, WAIT };
+enum stage { REACH, BREAK, WAY, LISTEN, SETTLE, RESUME, WAIT };
 
 enum {
+    LOADED_POLL_MS = 5, /* the guest stands still until the destination is continued */
     POLL_MS = 100,
     IDLE_POLL_MS = 500,
     DEAF_MS = 250,    /* a destination that answers out of band, and not in band */
@@ -49,6 +55,7 @@ enum {
     TOLD_MS = 300,    /* a destination that was told to pause says so by event */
     NETWORK_MS = 10000,
     NETWORK_FRESH_MS = 1000,
+    SETTLE_MS = 300,   /* far beyond what waking a thread takes */
     CONNECT_MS = 2000, /* to connect, beyond what answers a probe in 250 ms */
     SHAKE_MS = 30000,  /* the handshake: a bit for each page has to come across */
     SETUP_MS = 180000, /* longer than connect() can take, below */
@@ -149,6 +156,7 @@ static void begin(struct mig *m, struct mig_todo *todo)
     r->attempt = 0;
     r->refused = 0;
     r->src_paused = false;
+    r->src_was = QAPI_MIG_UNKNOWN;
     r->dst_unsure = false;
     r->cont_refused = false;
     r->since_ns = m->now_ns;
@@ -455,6 +463,15 @@ static void begin_resume(struct mig *m, struct mig_todo *todo)
     to_stage(m, RESUME);
 }
 
+static void settle(struct mig *m, struct mig_todo *todo)
+{
+    const int64_t settled_ns = m->recover.paused_ns + SETTLE_MS * QF_NS_PER_MS;
+    if (m->now_ns < settled_ns)
+        mig_wake_at(m, settled_ns);
+    else
+        begin_resume(m, todo);
+}
+
 static void listen_there(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     mig_wake_in(m, POLL_MS);
@@ -462,7 +479,7 @@ static void listen_there(struct mig *m, const struct mig_event *ev, struct mig_t
         wait_a_while(m);
     } else if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_RECOVER)) {
         if (!ev->u.reply.refused) {
-            begin_resume(m, todo);
+            to_stage(m, SETTLE);
             return;
         }
         mig_note(todo, "destination: migrate-recover: %s", ev->u.reply.error_desc);
@@ -569,8 +586,12 @@ static bool leave(struct mig *m, struct mig_todo *todo)
     const enum qapi_mig_status status = m->side[MIG_SRC].migrate.status;
     const bool src_answers = m->side[MIG_SRC].link == MIG_LINK_UP;
     mig_view(m, &v);
-    if (status == QAPI_MIG_POSTCOPY_PAUSED)
+    if (status == QAPI_MIG_POSTCOPY_PAUSED) {
         m->recover.src_paused = true;
+        if (m->recover.src_was != status)
+            m->recover.paused_ns = m->now_ns;
+    }
+    m->recover.src_was = status;
     switch (v.stage) {
     case STAGE_LOADED:
     case STAGE_MOVED:
@@ -631,7 +652,11 @@ static void keep_looking(struct mig *m, const struct mig_event *ev, struct mig_t
     }
     if (m->handed_over || m->recover.cont_refused)
         return;
+    if (ev->kind == MIG_EV_TIMER &&
+        m->side[MIG_DST].looking == 0) /* it says no word of it */
+        m->side[MIG_DST].fresh = false;
     mig_look_stale(m, todo);
+    mig_wake_in(m, mig_is_past(m, m->phase_ns, 5000) ? POLL_MS : LOADED_POLL_MS);
     mig_hand_over(m, todo);
 }
 
@@ -669,6 +694,8 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         find_way(m, todo);
     if (!m->going && m->stage == LISTEN)
         listen_there(m, ev, todo);
+    if (!m->going && m->stage == SETTLE)
+        settle(m, todo);
     else if (!m->going && m->stage == RESUME)
         resume(m, ev, todo);
 }
