@@ -134,7 +134,9 @@ struct mig_recover {
     bool waits;            /* ... and the destination has not got the device state */
     int64_t since_ns;      /* when the interruption was noticed */
     int64_t mended_ns;     /* when it went on again last; 0: never */
-    bool told;             /* that it is interrupted */
+    enum qapi_mig_status was[MIG_SIDES]; /* their status at the last event ... */
+    int64_t paused_ns;                   /* ... and when one became postcopy-paused last */
+    bool told;                           /* that it is interrupted */
     bool src_paused;     /* the source was seen paused: postcopy-active is a success then */
     unsigned attempt;    /* since the interruption */
     unsigned failed;     /* attempts over the same network in a row */
@@ -265,7 +267,8 @@ struct mig {
     bool stream_asked;
     bool stream_open;  /* made; nothing has been sent through it before `started` */
     bool stream_given; /* the source's QEMU has it */
-    bool stream_lent;  /* ... or may have it, under its name: not refused, not taken by `migrate` */
+    bool
+        stream_lent; /* ... or may have it, under its name: not refused, not taken by `migrate` */
     int64_t stream_asked_ns;
 
     uint64_t downtime_limit_ms;

@@ -9,6 +9,11 @@
  *           after two attempts in vain the other ones have their turn
  *   LISTEN  migrate-recover: the destination listens, on a port that is said beforehand, since
  *           it could not be asked which one it took
+ *   SETTLE  sides that have just paused are left alone for a moment: before 8.2 a thread of theirs may
+ *           not have seen yet that the connection is gone, takes the new one for it, and the QEMU
+ *           crashes with a part of the guest's memory in it (7.2, on a machine with too much to do:
+ *           both sides, SIGSEGV, once in some 1000 that were resumed within 5 ms; see QEMU's commit
+ *           "migration: Replace the return path retry logic")
  *   RESUME  `migrate` with resume: the source connects; postcopy-active: it goes on
  *   WAIT    what failed is tried again, after 50 ms, then twice as long, up to 5 s
  *
@@ -45,9 +50,10 @@
 #include "engine/mig_priv.h"
 #include "engine/network.h"
 
-enum stage { REACH, BREAK, WAY, LISTEN, RESUME, WAIT };
+enum stage { REACH, BREAK, WAY, LISTEN, SETTLE, RESUME, WAIT };
 
 enum {
+    LOADED_POLL_MS = 5, /* the guest stands still until the destination is continued */
     POLL_MS = 100,
     IDLE_POLL_MS = 500,
     DEAF_MS = 250,    /* a destination that answers out of band, and not in band */
@@ -55,6 +61,7 @@ enum {
     TOLD_MS = 300,    /* a destination that was told to pause says so by event */
     NETWORK_MS = 10000,
     NETWORK_FRESH_MS = 1000,
+    SETTLE_MS = 300,   /* far beyond what waking a thread takes */
     CONNECT_MS = 2000, /* to connect, beyond what answers a probe in 250 ms */
     SHAKE_MS = 30000,  /* the handshake: a bit for each page has to come across */
     SETUP_MS = 180000, /* longer than connect() can take, below */
@@ -155,6 +162,7 @@ static void begin(struct mig *m, struct mig_todo *todo)
     r->attempt = 0;
     r->refused = 0;
     r->src_paused = false;
+    memset(r->was, 0, sizeof(r->was)); /* QAPI_MIG_UNKNOWN */
     r->dst_unsure = false;
     r->cont_refused = false;
     r->since_ns = m->now_ns;
@@ -258,8 +266,11 @@ static bool is_dst_broken(struct mig *m, struct mig_todo *todo)
 static void do_break(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     struct mig_recover *r = &m->recover;
-    if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_PAUSE))
+    if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_PAUSE)) {
         r->dst_broke = !ev->u.reply.refused;
+        if (r->dst_broke)
+            r->paused_ns = m->now_ns;
+    }
     mig_wake_in(m, POLL_MS);
     const bool src = is_src_broken(m, todo);
     if (m->stage != BREAK)
@@ -483,6 +494,15 @@ static void begin_resume(struct mig *m, struct mig_todo *todo)
     to_stage(m, RESUME);
 }
 
+static void settle(struct mig *m, struct mig_todo *todo)
+{
+    const int64_t settled_ns = m->recover.paused_ns + SETTLE_MS * QF_NS_PER_MS;
+    if (m->now_ns < settled_ns)
+        mig_wake_at(m, settled_ns);
+    else
+        begin_resume(m, todo);
+}
+
 static void listen_there(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     mig_wake_in(m, POLL_MS);
@@ -490,7 +510,7 @@ static void listen_there(struct mig *m, const struct mig_event *ev, struct mig_t
         wait_a_while(m);
     } else if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_RECOVER)) {
         if (!ev->u.reply.refused) {
-            begin_resume(m, todo);
+            to_stage(m, SETTLE);
             return;
         }
         mig_note(todo, "destination: migrate-recover: %s", ev->u.reply.error_desc);
@@ -643,6 +663,12 @@ static bool leave(struct mig *m, struct mig_todo *todo)
     mig_view(m, &v);
     if (status == QAPI_MIG_POSTCOPY_PAUSED)
         m->recover.src_paused = true;
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        const enum qapi_mig_status is = m->side[i].migrate.status;
+        if (is == QAPI_MIG_POSTCOPY_PAUSED && m->recover.was[i] != is)
+            m->recover.paused_ns = m->now_ns;
+        m->recover.was[i] = is;
+    }
     switch (v.stage) {
     case STAGE_LOADED:
     case STAGE_MOVED:
@@ -705,7 +731,11 @@ static void keep_looking(struct mig *m, const struct mig_event *ev, struct mig_t
     }
     if (m->handed_over || m->recover.cont_refused)
         return;
+    if (ev->kind == MIG_EV_TIMER &&
+        m->side[MIG_DST].looking == 0) /* it says no word of it */
+        m->side[MIG_DST].fresh = false;
     mig_look_stale(m, todo);
+    mig_wake_in(m, mig_is_past(m, m->phase_ns, 5000) ? POLL_MS : LOADED_POLL_MS);
     mig_hand_over(m, todo);
 }
 
@@ -759,6 +789,8 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         find_way(m, todo);
     if (!m->going && m->stage == LISTEN)
         listen_there(m, ev, todo);
+    if (!m->going && m->stage == SETTLE)
+        settle(m, todo);
     else if (!m->going && m->stage == RESUME)
         resume(m, ev, todo);
 }

@@ -145,7 +145,8 @@ struct flow {
     uint64_t period_dirty;
     uint64_t period_sent;
     /* Post-copy, interrupted. */
-    unsigned stream;      /* counts connections */
+    unsigned stream; /* counts connections */
+    int64_t paused_ns;
     unsigned lost_stream; /* which one the destination is about to lose */
 };
 

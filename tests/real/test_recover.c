@@ -224,7 +224,13 @@ static struct move *begin(const char *const *extra)
 
 static void wait_for(struct lab_vm *vm, const char *status)
 {
-    ck_assert_int_eq(lab_wait_event(vm, "MIGRATION", "status", status, 0), 0);
+    if (lab_wait_event(vm, "MIGRATION", "status", status, 0) == 0)
+        return;
+    lab_vm_dump(f.w.src);
+    lab_vm_dump(f.w.dst);
+    for (unsigned i = 0; i < f.w.n_moves; i++)
+        lab_proc_dump(f.w.moves[i].proc);
+    ck_abort_msg("no %s", status);
 }
 
 /* It goes on; now it may be quick. */
@@ -278,11 +284,15 @@ START_TEST(a_reset_is_recovered_over_the_same_network)
 }
 END_TEST
 
+/* QEMU 7.2's source crashes when it is resumed too soon after it has paused (phase_recover.c). */
 START_TEST(again_and_again)
 {
-    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+    const char *often = getenv("QFERRY_RECOVER_OFTEN");
+    struct move *m =
+        begin(ARGS("-p", "post-copy", "--set", "postcopy.bandwidth=256KiB", "--bandwidth",
+                   "40MiB", "--destination-address", "10.78.1.2", NETWORKS));
 
-    for (unsigned i = 0; i < 4; i++) {
+    for (int i = often ? atoi(often) : 10; i > 0; i--) {
         reset();
         wait_for(f.w.src, "postcopy-paused");
         wait_for(f.w.src, "postcopy-active");
@@ -463,14 +473,24 @@ static Suite *recover_suite(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, REAL_TIMEOUT_S);
     tcase_add_test(t, a_reset_is_recovered_over_the_same_network);
-    tcase_add_test(t, again_and_again);
-    tcase_add_test(t, without_networks_it_is_the_same_address);
     tcase_add_test(t, a_black_hole_is_noticed_and_gone_around);
     tcase_add_test(t, a_cable_that_is_out_is_gone_around);
     tcase_add_loop_test(t, only_one_side_has_noticed, 0, 2);
     tcase_add_test(t, it_is_tried_until_the_network_is_back);
     tcase_add_test(t, a_port_that_is_taken_is_passed_over);
     tcase_add_test(t, a_destination_that_stands_still_is_waited_for);
+    suite_add_tcase(s, t);
+
+    t = tcase_create("address");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_test(t, without_networks_it_is_the_same_address);
+    suite_add_tcase(s, t);
+
+    t = tcase_create("often");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_test(t, again_and_again);
     suite_add_tcase(s, t);
 
     t = tcase_create("qferry");

@@ -114,6 +114,7 @@ START_TEST(a_destination_that_is_paused_before_it_runs_is_continued_meanwhile)
     use(flavours[_i]);
     at(MIG_POSTCOPY, 0, reset);
     run(0);
+    ck_assert_uint_lt(sim.result.blackout_ms, 50);
     ck_assert(model_truth(sim.model)->running[MODEL_DST]);
 }
 END_TEST
