@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -203,8 +204,34 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return 0;
 }
 
-/* A process that does nothing but wait for ours to end, and then removes the folder: nobody else
- * can after a SIGKILL. In a session of its own, so that Ctrl-C does not reach it. */
+/* The processes that it was told of; one that has ended is not hurt by a signal to its pidfd. */
+static void follow_orders(void)
+{
+    enum { CHILDREN_MAX = 256 };
+    int pidfds[CHILDREN_MAX];
+    unsigned n = 0;
+    pid_t pid;
+    ssize_t got;
+
+    while ((got = read(0, &pid, sizeof(pid))) == (ssize_t)sizeof(pid) ||
+           (got < 0 && errno == EINTR)) {
+        if (got > 0 && n < CHILDREN_MAX && (pidfds[n] = pidfd_open(pid, 0)) >= 0) {
+            n++;
+        }
+    }
+    while (n > 0) {
+        (void)pidfd_send_signal(pidfds[--n], SIGKILL, NULL, 0);
+    }
+}
+
+void tell_janitor(struct lab *lab, pid_t pid)
+{
+    (void)!write(lab->janitor_fd, &pid, sizeof(pid));
+}
+
+/* A process that does nothing but wait for ours to end, and then kills what a change of user keeps
+ * from dying with us (prctl(2), PR_SET_PDEATHSIG) and removes the folder: nobody else can after a
+ * SIGKILL. In a session of its own, so that Ctrl-C does not reach it. */
 static int start_janitor(struct lab *lab)
 {
     int pipe_fds[2];
@@ -226,13 +253,10 @@ static int start_janitor(struct lab *lab)
         return fail("janitor", "fork: %s", strerror(errno));
     }
     if (lab->janitor == 0) {
-        char byte;
-
         setsid();
         dup2(pipe_fds[0], 0);
         close_range(1, UINT_MAX, 0);
-        while (read(0, &byte, 1) < 0 && errno == EINTR) {
-        }
+        follow_orders();
         nftw(lab->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
         _exit(0);
     }

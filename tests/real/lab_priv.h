@@ -172,6 +172,9 @@ const char *status_text(const struct child *c, char out[LAB_STATE_MAX]);
 /* Start argv with the three standard files given; the descriptors in `keep` are handed on, all
  * others close by themselves. In the background, the terminal's Ctrl-C does not reach it. Returns
  * 0 or -1. */
+/* This one is to be killed with us, whatever user it becomes. */
+void tell_janitor(struct lab *lab, pid_t pid);
+
 int start_child(struct child *c,
                 char *const *argv,
                 const int std[3],

@@ -174,6 +174,9 @@ static int start_qemu(struct lab_vm *vm, const struct lab_vm_opts *o)
     a = qemu_args(vm, o, &w);
     rc = start_child(&vm->child, a.v, (const int[]){null_fd, err_fd, err_fd},
                      (const int[]){w.qmp, w.wit, w.ser}, true);
+    if (rc == 0) {
+        tell_janitor(vm->lab, vm->child.pid);
+    }
 out:
     args_free(&a);
     close_fd(&w.qmp);
