@@ -122,14 +122,14 @@ struct mig_ask {
 
 /* A post-copy that is interrupted, or may be: phase_postcopy.c notices, phase_recover.c mends. */
 struct mig_recover {
-    int64_t check_ns;             /* nothing moves: when it was asked why; 0: it was not */
-    bool alive[MIG_SIDES];        /* ... and this side has answered out of band since */
-    bool stalled;                 /* nothing moves, and nobody but qferry has noticed */
-    int64_t since_ns;             /* when the interruption was noticed */
-    int64_t mended_ns;            /* when it went on again last; 0: never */
-    enum qapi_mig_status src_was; /* the source's status at the last event ... */
-    int64_t paused_ns;            /* ... and when that became postcopy-paused */
-    bool told;                    /* that it is interrupted */
+    int64_t check_ns;      /* nothing moves: when it was asked why; 0: it was not */
+    bool alive[MIG_SIDES]; /* ... and this side has answered out of band since */
+    bool stalled;          /* nothing moves, and nobody but qferry has noticed */
+    int64_t since_ns;      /* when the interruption was noticed */
+    int64_t mended_ns;     /* when it went on again last; 0: never */
+    enum qapi_mig_status was[MIG_SIDES]; /* their status at the last event ... */
+    int64_t paused_ns;                   /* ... and when one became postcopy-paused last */
+    bool told;                           /* that it is interrupted */
     bool src_paused;     /* the source was seen paused: postcopy-active is a success then */
     unsigned attempt;    /* since the interruption */
     unsigned failed;     /* attempts over the same network in a row */

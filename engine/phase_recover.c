@@ -9,11 +9,11 @@
  *           after two attempts in vain the other ones have their turn
  *   LISTEN  migrate-recover: the destination listens, on a port that is said beforehand, since
  *           it could not be asked which one it took
- *   SETTLE  a source that has just paused is left alone for a moment: before 8.2 its thread for the
- *           return path may not have seen yet that the connection is gone. It would then close the
- *           new one, and the source would crash, with a part of the guest's memory in it (seen, 7.2,
- *           2 of some 200 resumed within 5 ms; QEMU's "migration: Replace the return path retry
- *           logic")
+ *   SETTLE  sides that have just paused are left alone for a moment: before 8.2 a thread of theirs may
+ *           not have seen yet that the connection is gone, takes the new one for it, and the QEMU
+ *           crashes with a part of the guest's memory in it (7.2, on a machine with too much to do:
+ *           both sides, SIGSEGV, once in some 1000 that were resumed within 5 ms; see QEMU's commit
+ *           "migration: Replace the return path retry logic")
  *   RESUME  `migrate` with resume: the source connects; postcopy-active: it goes on
  *   WAIT    what failed is tried again, after 50 ms, then twice as long, up to 5 s
  *
@@ -156,7 +156,7 @@ static void begin(struct mig *m, struct mig_todo *todo)
     r->attempt = 0;
     r->refused = 0;
     r->src_paused = false;
-    r->src_was = QAPI_MIG_UNKNOWN;
+    memset(r->was, 0, sizeof(r->was)); /* QAPI_MIG_UNKNOWN */
     r->dst_unsure = false;
     r->cont_refused = false;
     r->since_ns = m->now_ns;
@@ -260,8 +260,11 @@ static bool is_dst_broken(struct mig *m, struct mig_todo *todo)
 static void do_break(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     struct mig_recover *r = &m->recover;
-    if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_PAUSE))
+    if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_PAUSE)) {
         r->dst_broke = !ev->u.reply.refused;
+        if (r->dst_broke)
+            r->paused_ns = m->now_ns;
+    }
     mig_wake_in(m, POLL_MS);
     const bool src = is_src_broken(m, todo);
     if (m->stage != BREAK)
@@ -586,12 +589,14 @@ static bool leave(struct mig *m, struct mig_todo *todo)
     const enum qapi_mig_status status = m->side[MIG_SRC].migrate.status;
     const bool src_answers = m->side[MIG_SRC].link == MIG_LINK_UP;
     mig_view(m, &v);
-    if (status == QAPI_MIG_POSTCOPY_PAUSED) {
+    if (status == QAPI_MIG_POSTCOPY_PAUSED)
         m->recover.src_paused = true;
-        if (m->recover.src_was != status)
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        const enum qapi_mig_status is = m->side[i].migrate.status;
+        if (is == QAPI_MIG_POSTCOPY_PAUSED && m->recover.was[i] != is)
             m->recover.paused_ns = m->now_ns;
+        m->recover.was[i] = is;
     }
-    m->recover.src_was = status;
     switch (v.stage) {
     case STAGE_LOADED:
     case STAGE_MOVED:

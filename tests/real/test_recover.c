@@ -286,9 +286,11 @@ END_TEST
 
 START_TEST(again_and_again)
 {
-    struct move *m = begin(ARGS(SLOWLY, NETWORKS));
+    struct move *m =
+        begin(ARGS("-p", "post-copy", "--set", "postcopy.bandwidth=256KiB", "--bandwidth",
+                   "40MiB", "--destination-address", "10.78.1.2", NETWORKS));
 
-    for (unsigned i = 0; i < 4; i++) {
+    for (int i = 4; i > 0; i--) {
         reset();
         wait_for(f.w.src, "postcopy-paused");
         wait_for(f.w.src, "postcopy-active");
