@@ -60,7 +60,6 @@ enum {
     BREAK_MS = 10000, /* a source that was told to pause */
     TOLD_MS = 300,    /* a destination that was told to pause says so by event */
     NETWORK_MS = 10000,
-    NETWORK_FRESH_MS = 1000,
     SETTLE_MS = 300,   /* far beyond what waking a thread takes */
     CONNECT_MS = 2000, /* to connect, beyond what answers a probe in 250 ms */
     SHAKE_MS = 30000,  /* the handshake: a bit for each page has to come across */
@@ -367,7 +366,9 @@ static void find_way(struct mig *m, struct mig_todo *todo)
         to_stage(m, LISTEN);
         return;
     }
-    if (r->network_ns == 0 || mig_is_past(m, r->network_ns, NETWORK_FRESH_MS)) {
+    /* What was found out before it broke says nothing: and an attempt over a network that is dead
+     * cannot be taken back (resume, below). */
+    if (r->network_ns == 0 || r->network_ns < m->stage_ns) {
         if (mig_is_past(m, m->stage_ns, NETWORK_MS)) {
             no_way(m, 0, "nothing was found out about the networks", todo);
             return;
