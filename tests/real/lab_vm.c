@@ -308,6 +308,7 @@ void lab_vm_dump(struct lab_vm *vm)
 
 int lab_running_count(struct lab *lab)
 {
+    enum { ENDING_MS = 2000 };
     int running = 0;
 
     pump_round(lab, 0);
@@ -318,6 +319,9 @@ int lab_running_count(struct lab *lab)
             continue;
         }
         if (lab_run_state(vm, state) < 0) {
+            if (lab_vm_wait_exit(vm, ENDING_MS, NULL) == 0) {
+                continue; /* it was about to end */
+            }
             return -1;
         }
         running += strcmp(state, "running") == 0;

@@ -293,7 +293,7 @@ START_TEST(a_lost_one_is_opened_anew)
     move_wait_memory(m);
     hosts_make_black_hole("mig0", 1);
     move_end(m);
-    move_expect(m, 3, "refused", "source");
+    move_expect(m, 4, "failed", "source");
     move_expect_reason(m, "attempt 2: --bind mig0 does not fit the network that is chosen, "
                           "10.77.2.0/24");
     expect_guest_on(&f.w, f.w.src);
