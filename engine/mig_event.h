@@ -101,8 +101,7 @@ struct mig_secured {
     /* PSK, X509: the objects that QEMU is given, and the folder as each QEMU sees it */
     char id[SECURED_ID_MAX];
     char dir[MIG_SIDES][QAPI_DIR_MAX];
-    char hostname
-        [SPEC_TEXT_MAX]; /* X509: whose certificate it is to be */
+    char hostname[SPEC_TEXT_MAX]; /* X509: whose certificate it is to be */
     /* SSH: where the source goes to, and where the destination listens */
     char uri[MIG_SIDES][QAPI_URI_MAX];
     char says[SPEC_TEXT_MAX]; /* how, for people */

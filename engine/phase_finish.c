@@ -88,7 +88,8 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
-        if (!m->side[i].fresh && !m->side[i].gone && !is_left_behind(m, (enum mig_side_id)i))
+        if (!m->side[i].fresh && !m->side[i].gone &&
+            !is_left_behind(m, (enum mig_side_id)i))
             return;
     mig_view(m, &v);
     switch (v.stage) {

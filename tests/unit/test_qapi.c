@@ -159,8 +159,8 @@ START_TEST(what_frees_a_hanging_qemu_goes_out_of_band)
 {
     for (unsigned c = 0; c < QAPI_COMMAND_COUNT; c++)
         ck_assert_int_eq(qapi_command_oob((enum qapi_command)c),
-                         c == QAPI_YANK || c == QAPI_QUERY_YANK || c == QAPI_MIGRATE_PAUSE ||
-                             c == QAPI_MIGRATE_RECOVER);
+                         c == QAPI_YANK || c == QAPI_QUERY_YANK ||
+                             c == QAPI_MIGRATE_PAUSE || c == QAPI_MIGRATE_RECOVER);
 }
 END_TEST
 
