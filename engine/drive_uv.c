@@ -157,24 +157,23 @@ static void close_link(struct drive *d, enum mig_side_id side)
     qmp_link_close(&dl->link, on_link_closed);
 }
 
-/* Only zero-copy asks for it. Before the greeting is fed: preflight follows it at once. */
-static void feed_process(struct drive *d, const struct drive_link *dl)
+/* Who listens there. Only zero-copy asks for more of the source's; before the greeting is fed, since
+ * preflight follows that at once. */
+static void note_process(struct drive *d, const struct drive_link *dl)
 {
-    struct mig_process p;
-    if (dl->side != MIG_SRC || !d->session.mig.spec.zero_copy)
-        return;
-    host_process(&dl->link.h.handle, &p);
-    session_host(&d->session, now(), &p);
-    carry_out(d);
-}
-
-static void note_qemu(struct drive *d, const struct drive_link *dl)
-{
+    struct mig_process p = {.known = false};
     pid_t pid;
     uid_t uid;
     gid_t gid;
-    if (qmp_link_peer(&dl->link, &pid, &uid, &gid))
+    const bool known = qmp_link_peer(&dl->link, &pid, &uid, &gid);
+    if (known)
         d->qemu[dl->side] = qmp_rundir_user_of(pid);
+    if (dl->side != MIG_SRC || !d->session.mig.spec.zero_copy)
+        return;
+    if (known)
+        host_process(pid, &p);
+    session_host(&d->session, now(), &p);
+    carry_out(d);
 }
 
 static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
@@ -183,8 +182,7 @@ static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
     struct drive *d = dl->drive;
     switch (msg->kind) {
     case QMP_MSG_UP:
-        note_qemu(d, dl);
-        feed_process(d, dl);
+        note_process(d, dl);
         session_up(&d->session, now(), dl->side, msg->body, link->client.oob);
         break;
     case QMP_MSG_REPLY:
@@ -270,7 +268,7 @@ static void send_command(struct drive *d, const struct mig_do *item)
 
 /* ---- networks ---- */
 
-static void on_probe_closed(void *arg)
+static void on_part_closed(void *arg)
 {
     struct drive *d = arg;
     d->handles_open--;
@@ -279,7 +277,7 @@ static void on_probe_closed(void *arg)
 
 static void close_probe(struct drive *d)
 {
-    netsel_probe_close(d->probe, on_probe_closed, d);
+    netsel_probe_close(d->probe, on_part_closed, d);
     d->probe = NULL;
 }
 
@@ -292,20 +290,17 @@ static void on_probed(struct netsel_probe *p, const struct netsel_facts *facts, 
     carry_out(d);
 }
 
-static void feed_broken_probe(struct drive *d)
+static void feed_broken_probe(struct drive *d, const struct qf_err *why)
 {
     struct netsel_facts facts = {.n_locals = 0};
-    d->probe_broken = false;
-    (void)snprintf(facts.fault, sizeof(facts.fault), "%.90s", d->probe_err.text);
+    (void)snprintf(facts.fault, sizeof(facts.fault), "%.90s", why->text);
     session_network(&d->session, now(), &facts);
 }
 
 static void start_probe(struct drive *d, const struct mig_do *item)
 {
-    d->probe_broken =
-        network_probe(&d->probe, d->loop, &d->session.mig.spec, item->u.probe.to_the_end,
-                      on_probed, d, &d->probe_err) != 0;
-    if (!d->probe_broken)
+    if (network_probe(&d->probe, d->loop, &d->session.mig.spec, item->u.probe.to_the_end,
+                      on_probed, d, &d->probe_err) == 0)
         d->handles_open++;
 }
 
@@ -319,12 +314,11 @@ static void on_secured(struct secure *s, const struct mig_secured *out, void *ar
     carry_out(d);
 }
 
-static void feed_broken_secure(struct drive *d)
+static void feed_broken_secure(struct drive *d, const struct qf_err *why)
 {
     struct mig_secured out;
     memset(&out, 0, sizeof(out));
-    out.err = d->secure_err;
-    d->secure_broken = false;
+    out.err = *why;
     session_secured(&d->session, now(), &out);
 }
 
@@ -337,9 +331,8 @@ static void start_secure(struct drive *d)
                         qmp_link_peer(&d->link[i]->link, &pid, &peer[i].uid, &peer[i].gid);
         peer[i].qemu = d->qemu[i];
     }
-    d->secure_broken = secure_start(&d->secure, d->loop, &d->session.mig.spec, d->addr,
-                                    peer, on_secured, d, &d->secure_err) != 0;
-    if (!d->secure_broken)
+    if (secure_start(&d->secure, d->loop, &d->session.mig.spec, d->addr, peer, on_secured,
+                     d, &d->secure_err) == 0)
         d->handles_open++;
 }
 
@@ -348,8 +341,7 @@ static void on_secure_closed(const char *left, void *arg)
     struct drive *d = arg;
     if (left && d->ops->on_left_behind)
         d->ops->on_left_behind(d, left, d->arg);
-    d->handles_open--;
-    finish_if_closed(d);
+    on_part_closed(d);
 }
 
 /* While a person has to look, what may still flow flows on. */
@@ -362,16 +354,9 @@ static void close_secure(struct drive *d)
 
 /* ---- the memory's connection ---- */
 
-static void on_stream_closed(void *arg)
-{
-    struct drive *d = arg;
-    d->handles_open--;
-    finish_if_closed(d);
-}
-
 static void close_stream(struct drive *d)
 {
-    stream_close(d->stream, on_stream_closed, d);
+    stream_close(d->stream, on_part_closed, d);
     d->stream = NULL;
 }
 
@@ -389,24 +374,16 @@ static void start_stream(struct drive *d, const struct mig_do *item)
 {
     close_stream(d);
     drop_stream_fd(d);
-    d->stream_broken = stream_start(&d->stream, d->loop, item, d->session.mig.spec.bind,
-                                    on_stream, d, &d->stream_err) != 0;
-    if (!d->stream_broken)
+    if (stream_start(&d->stream, d->loop, item, d->session.mig.spec.bind, on_stream, d,
+                     &d->stream_err) == 0)
         d->handles_open++;
 }
 
 /* ---- a fresh destination ---- */
 
-static void on_restart_closed(void *arg)
-{
-    struct drive *d = arg;
-    d->handles_open--;
-    finish_if_closed(d);
-}
-
 static void close_restart(struct drive *d)
 {
-    restart_close(d->restart, on_restart_closed, d);
+    restart_close(d->restart, on_part_closed, d);
     d->restart = NULL;
 }
 
@@ -421,10 +398,8 @@ static void on_restarted(struct restart *r, const char *why, void *arg)
 
 static void start_restart(struct drive *d, const struct mig_do *item)
 {
-    d->restart_broken =
-        restart_start(&d->restart, d->loop, d->restart_command, &d->session.mig.spec, item,
-                      MIG_RESTART_MS, on_restarted, d, &d->restart_err) != 0;
-    if (!d->restart_broken)
+    if (restart_start(&d->restart, d->loop, d->restart_command, &d->session.mig.spec, item,
+                      MIG_RESTART_MS, on_restarted, d, &d->restart_err) == 0)
         d->handles_open++;
 }
 
@@ -554,30 +529,35 @@ static void carry_out_list(struct drive *d)
         start_sync(d);
 }
 
+/* Was there such a fault? It is taken away, to be fed now. */
+static bool take_fault(struct qf_err *fault, struct qf_err *why)
+{
+    *why = *fault;
+    fault->code = QF_E_OK;
+    return why->code != QF_E_OK;
+}
+
 static void carry_out(struct drive *d)
 {
+    struct qf_err why;
     if (d->closing)
         return;
     for (;;) {
         carry_out_list(d);
         if (d->over)
             break;
-        if (d->broken[MIG_SRC].code != QF_E_OK || d->broken[MIG_DST].code != QF_E_OK) {
-            const enum mig_side_id side =
-                d->broken[MIG_SRC].code != QF_E_OK ? MIG_SRC : MIG_DST;
-            const struct qf_err why = d->broken[side];
-            d->broken[side].code = QF_E_OK;
-            session_down(&d->session, now(), side, &why, false);
-        } else if (d->probe_broken) {
-            feed_broken_probe(d);
-        } else if (d->stream_broken) {
-            d->stream_broken = false;
-            session_stream(&d->session, now(), d->stream_err.text);
-        } else if (d->restart_broken) {
-            d->restart_broken = false;
-            session_restarted(&d->session, now(), d->restart_err.text);
-        } else if (d->secure_broken) {
-            feed_broken_secure(d);
+        if (take_fault(&d->broken[MIG_SRC], &why)) {
+            session_down(&d->session, now(), MIG_SRC, &why, false);
+        } else if (take_fault(&d->broken[MIG_DST], &why)) {
+            session_down(&d->session, now(), MIG_DST, &why, false);
+        } else if (take_fault(&d->probe_err, &why)) {
+            feed_broken_probe(d, &why);
+        } else if (take_fault(&d->stream_err, &why)) {
+            session_stream(&d->session, now(), why.text);
+        } else if (take_fault(&d->restart_err, &why)) {
+            session_restarted(&d->session, now(), why.text);
+        } else if (take_fault(&d->secure_err, &why)) {
+            feed_broken_secure(d, &why);
         } else if (d->synced_now) {
             d->synced_now = false;
             session_synced(&d->session, now(), false);

@@ -46,32 +46,27 @@ struct drive {
     struct qmp_tls_creds *creds;        /* NULL: no monitor with TLS */
     struct drive_link *link[MIG_SIDES]; /* NULL: closed */
     unsigned handles_open;
-    struct qf_err broken
-        [MIG_SIDES]; /* found while a to-do list was carried out: code != 0, fed afterwards */
-    struct netsel_probe *probe; /* NULL: none */
-    bool probe_broken;          /* likewise: it could not be begun ... */
-    struct qf_err probe_err;    /* ... for this reason */
-    struct secure *secure;      /* NULL: none */
-    bool secure_broken;         /* likewise: it could not be begun ... */
-    struct qf_err secure_err;   /* ... for this reason */
-    bool synced_now;            /* likewise: nothing to sync */
-    bool cancel_wanted;         /* not told to the machine yet */
+    /* Found while a to-do list was carried out, fed afterwards; code != 0: there is one. */
+    struct qf_err broken[MIG_SIDES]; /* a link */
+    struct qf_err probe_err;         /* each of these could not be begun */
+    struct qf_err secure_err;
+    struct qf_err stream_err;
+    struct qf_err restart_err;
+    struct netsel_probe *probe; /* NULL: none; so are the others */
+    struct secure *secure;
+    bool synced_now;    /* likewise: nothing to sync */
+    bool cancel_wanted; /* not told to the machine yet */
     bool over;
     bool closing;
     /* the QEMUs of this host: what is kept for them is removed at the end of the move */
     struct qmp_rundir_user qemu[MIG_SIDES];
-    int journal_fd;      /* -1: none; owned */
-    struct qf_buf lines; /* to be written before the next action leaves */
-    /* --bind: being connected; NULL: no */
-    struct stream *stream;
-    int stream_fd; /* connected, not handed over; -1: none; owned */
-    bool stream_broken;
-    struct qf_err stream_err;
+    int journal_fd;        /* -1: none; owned */
+    struct qf_buf lines;   /* to be written before the next action leaves */
+    struct stream *stream; /* --bind: being connected */
+    int stream_fd;         /* connected, not handed over; -1: none; owned */
     /* --restart-destination; lent; NULL: none */
     const char *restart_command;
-    struct restart *restart;   /* it runs; NULL: no */
-    bool restart_broken;       /* it could not be run, to be fed after the list ... */
-    struct qf_err restart_err; /* ... for this reason */
+    struct restart *restart;
     uv_work_t warm;
     uv_fs_t sync;
     int sync_fd; /* what the sync under way works on */

@@ -1,4 +1,4 @@
-/* Happy path: SO_PEERCRED -> /proc/PID/limits, /proc/PID/status -> known.
+/* Happy path: /proc/PID/limits, /proc/PID/status -> known.
  *
  * What can fail: every step; then it is not known, and the check that asks for it is skipped. */
 #include "engine/host_uv.h"
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <uv.h>
 
 enum { CAP_IPC_LOCK_BIT = 14 /* linux/capability.h: the limit does not count */ };
 
@@ -39,25 +39,19 @@ static bool read_number(
     return found;
 }
 
-void host_process(const uv_handle_t *socket, struct mig_process *p)
+void host_process(pid_t pid, struct mig_process *p)
 {
-    struct ucred peer;
-    socklen_t size = sizeof(peer);
-    uv_os_fd_t fd;
     uint64_t kib;
     uint64_t powers;
     *p = (struct mig_process){.known = false};
-    if (socket->type != UV_NAMED_PIPE || uv_fileno(socket, &fd) != 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0)
-        return;
-    if (!read_number(peer.pid, "limits", "Max locked memory", 10, &p->lockable_bytes) ||
-        !read_number(peer.pid, "status", "VmSize:", 10, &kib) ||
-        !read_number(peer.pid, "status", "CapEff:", 16, &powers))
+    if (!read_number(pid, "limits", "Max locked memory", 10, &p->lockable_bytes) ||
+        !read_number(pid, "status", "VmSize:", 10, &kib) ||
+        !read_number(pid, "status", "CapEff:", 16, &powers))
         return;
     if (powers & UINT64_C(1) << CAP_IPC_LOCK_BIT)
         p->lockable_bytes = UINT64_MAX;
     p->memory_bytes = kib * 1024;
-    p->pid = peer.pid;
+    p->pid = pid;
     p->known = true;
 }
 

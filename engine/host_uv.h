@@ -3,14 +3,14 @@
 #ifndef QF_ENGINE_HOST_UV_H
 #define QF_ENGINE_HOST_UV_H
 
-#include <uv.h>
+#include <sys/types.h>
 
 #include "engine/mig_event.h"
 
-/* The process that listens at the other end of a connected UNIX socket. p->known is false where
- * that cannot be learnt: another kind of socket, another namespace, a process that may not be
- * looked at. Blocks no longer than two files of /proc take. Cannot fail. */
-void host_process(const uv_handle_t *socket, struct mig_process *p);
+/* The process of that number (qmp_link_peer tells a monitor's). p->known is false where nothing can
+ * be learnt of it: it is gone, of another namespace, may not be looked at. Blocks no longer than two
+ * files of /proc take. Cannot fail. */
+void host_process(pid_t pid, struct mig_process *p);
 
 /* How many cores the processes of this host can use; 0: not known. */
 unsigned host_cores(void);

@@ -132,13 +132,10 @@ struct mig_event {
         struct mig_process host;
         struct {
             bool failed;
-            char text[QF_ERR_TEXT]; /* why: how it ended, and its last words */
-        } restarted;
+            char text
+                [QF_ERR_TEXT]; /* why: what the kernel said, or how it ended, with its last words */
+        } outcome;             /* STREAM RESTARTED */
         const struct mig_secured *secured; /* lent */
-        struct {
-            bool failed;
-            char text[QF_ERR_TEXT];
-        } stream;
     } u;
 };
 

@@ -8,6 +8,13 @@
 
 enum { NETWORK_MS = 10000 /* far beyond what a probe takes: it is bounded itself */ };
 
+void mig_write_tcp(char uri[QAPI_URI_MAX], const char *address, const char *port)
+{
+    const bool v6 = strchr(address, ':') != NULL;
+    (void)snprintf(uri, QAPI_URI_MAX, "tcp:%s%s%s:%s", v6 ? "[" : "", address,
+                   v6 ? "]" : "", port);
+}
+
 void mig_probe(struct mig *m, struct mig_todo *todo, bool to_the_end)
 {
     if (m->probing)

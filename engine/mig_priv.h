@@ -60,6 +60,10 @@ void mig_take_network(struct mig *m, const struct netsel_facts *f);
  * the phase it is known that there is none. */
 bool mig_knows_network(struct mig *m);
 
+/* Where a QEMU listens or goes to, as QEMU reads it: an address of IPv6 in brackets. port may say more
+ * than a number: "4444,to=4460". */
+void mig_write_tcp(char uri[QAPI_URI_MAX], const char *address, const char *port);
+
 /* Find out about the networks (again): of every one, or until one is chosen. MIG_EV_NETWORK follows.
  * Nothing when it is under way. */
 void mig_probe(struct mig *m, struct mig_todo *todo, bool to_the_end);
@@ -234,6 +238,9 @@ bool mig_start_postcopy(struct mig *m, struct mig_todo *todo);
  * destination's own is added where it can be had: with exit-on-error off it stays to be asked (9.1),
  * and often it alone knows what was wrong. */
 void mig_fail_desc(struct mig *m, const char *what);
+
+/* The source's migration was cancelled, and not by qferry: whose doing that was. */
+void mig_fail_cancelled(struct mig *m);
 
 /* ev is the reply to (or the lateness of) command c on side? */
 bool mig_heard(const struct mig_event *ev, enum mig_side_id side, enum qapi_command c);

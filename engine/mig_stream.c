@@ -40,8 +40,8 @@ enum recipe_state mig_follow_stream(struct mig *m,
                                     struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_STREAM && !m->stream_open) {
-        if (ev->u.stream.failed) {
-            lost(m, ev->u.stream.text);
+        if (ev->u.outcome.failed) {
+            lost(m, ev->u.outcome.text);
             return RECIPE_FAILED;
         }
         m->stream_open = m->stream_lent = true;

@@ -291,9 +291,8 @@ static void quit_old(struct mig *m, struct mig_todo *todo)
 static void hear_command(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_RESTARTED) {
-        if (ev->u.restarted.failed)
-            give_up(m, "not started again: --restart-destination: %s",
-                    ev->u.restarted.text);
+        if (ev->u.outcome.failed)
+            give_up(m, "not started again: --restart-destination: %s", ev->u.outcome.text);
         else
             start_over(m, todo);
     } else if (mig_is_past(m, m->stage_ns, MIG_RESTART_MS + JUDGE_MS)) {

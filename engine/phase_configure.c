@@ -456,19 +456,17 @@ static bool ask_listen(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
     const struct mig_spec *spec = &m->spec;
     const char *tunnel = mig_secure_uri(m, MIG_DST);
     char *uri = cmd->u.migrate.uri;
-    const size_t size = sizeof(cmd->u.migrate.uri);
-    const char *open = strchr(spec->address, ':') ? "[" : "";
-    const char *close = strchr(spec->address, ':') ? "]" : "";
+    char port[24];
     cmd->command = QAPI_MIGRATE_INCOMING;
     cmd->u.migrate.stay_on_error = !m->incoming_plain;
     if (tunnel)
-        (void)snprintf(uri, size, "%s", tunnel);
+        (void)snprintf(uri, sizeof(cmd->u.migrate.uri), "%s", tunnel);
     else if (spec->port_last > spec->port_first)
-        (void)snprintf(uri, size, "tcp:%s%s%s:%u,to=%u", open, spec->address, close,
-                       spec->port_first, spec->port_last);
+        (void)snprintf(port, sizeof(port), "%u,to=%u", spec->port_first, spec->port_last);
     else
-        (void)snprintf(uri, size, "tcp:%s%s%s:%u", open, spec->address, close,
-                       spec->port_first);
+        (void)snprintf(port, sizeof(port), "%u", spec->port_first);
+    if (!tunnel)
+        mig_write_tcp(uri, spec->address, port);
     m->incoming_asked = true;
     return true;
 }
@@ -523,7 +521,6 @@ static int hear_port(struct mig *m,
 {
     (void)todo;
     const struct qapi_migrate *q = &r->u.migrate;
-    const char *address = m->spec.address;
     const char *tunnel = mig_secure_uri(m, MIG_SRC);
     if (tunnel) {
         (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", tunnel);
@@ -536,9 +533,7 @@ static int hear_port(struct mig *m,
         return -1;
     }
     memcpy(m->listen_port, q->listen_port, sizeof(m->listen_port));
-    const bool v6 = strchr(address, ':') != NULL;
-    (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "tcp:%s%s%s:%s", v6 ? "[" : "",
-                   address, v6 ? "]" : "", q->listen_port);
+    mig_write_tcp(m->migrate_uri, m->spec.address, q->listen_port);
     return 0;
 }
 

@@ -183,6 +183,14 @@ static void begin(struct mig *m, struct mig_todo *todo)
         wait_a_while(m);
 }
 
+/* An attempt is under way: nothing is known yet of what becomes of it. */
+static void begin_following(struct mig *m)
+{
+    struct mig_recover *r = &m->recover;
+    r->seen_connecting = r->connecting = r->yanked = r->fragile = false;
+    to_stage(m, RESUME);
+}
+
 /* ---- REACH ---- */
 
 static void reach(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -227,9 +235,8 @@ static bool is_src_broken(struct mig *m, struct mig_todo *todo)
         break;
     case QAPI_MIG_POSTCOPY_RECOVER_SETUP:
     case QAPI_MIG_POSTCOPY_RECOVER: /* somebody's attempt is under way: see what comes of it */
+        begin_following(m);
         m->recover.seen_connecting = true;
-        m->recover.yanked = false;
-        to_stage(m, RESUME);
         break;
     case QAPI_MIG_UNKNOWN:
     case QAPI_MIG_NONE:
@@ -433,13 +440,6 @@ static int pick_port(const struct mig *m, int64_t *free_ns)
     return -1;
 }
 
-static void write_uri(struct mig *m)
-{
-    const bool v6 = strchr(m->spec.address, ':') != NULL;
-    (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "tcp:%s%s%s:%u", v6 ? "[" : "",
-                   m->spec.address, v6 ? "]" : "", m->recover.port);
-}
-
 /* ssh carries further connections, and ends with its network: none comes later than that. */
 static void listen_in_tunnel(struct mig *m, const char *uri, struct mig_todo *todo)
 {
@@ -459,6 +459,7 @@ static void begin_listen(struct mig *m, struct mig_todo *todo)
     const char *name = present_network(m);
     const char *tunnel = mig_secure_uri(m, MIG_DST);
     int64_t free_ns;
+    char text[8];
     if (tunnel) {
         listen_in_tunnel(m, tunnel, todo);
         return;
@@ -469,7 +470,8 @@ static void begin_listen(struct mig *m, struct mig_todo *todo)
         return;
     }
     r->port = port_at(m, (unsigned)port);
-    write_uri(m);
+    (void)snprintf(text, sizeof(text), "%u", r->port);
+    mig_write_tcp(m->migrate_uri, m->spec.address, text);
     r->attempt++;
     decide(todo, POLICY_RECOVER,
            "attempt %u, %llu ms after the interruption: over %s%s%.120s", r->attempt,
@@ -483,7 +485,6 @@ static void begin_resume(struct mig *m, struct mig_todo *todo)
     struct mig_recover *r = &m->recover;
     const char *tunnel = mig_secure_uri(m, MIG_SRC);
     r->refused = 0;
-    r->seen_connecting = r->connecting = r->yanked = r->fragile = false;
     if (tunnel)
         (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", tunnel);
     if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_RESUME)) {
@@ -492,7 +493,7 @@ static void begin_resume(struct mig *m, struct mig_todo *todo)
     }
     if (!tunnel)
         r->port_ns[r->port - port_at(m, 0)] = m->now_ns + qf_ms_to_ns(SYN_MS);
-    to_stage(m, RESUME);
+    begin_following(m);
 }
 
 static void settle(struct mig *m, struct mig_todo *todo)

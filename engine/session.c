@@ -209,30 +209,32 @@ void session_host(struct session *s, int64_t t_ns, const struct mig_process *p)
     step(s, &ev);
 }
 
-void session_stream(struct session *s, int64_t t_ns, const char *why)
+/* Of something that the driver was asked to do; why: NULL when it went well. */
+static void outcome(struct session *s,
+                    int64_t t_ns,
+                    const char *name,
+                    enum mig_event_kind kind,
+                    const char *why)
 {
-    json_t *o = event_line(s, t_ns, "stream");
+    json_t *o = event_line(s, t_ns, name);
     journal_put(o, "failed", json_boolean(why != NULL));
     if (why)
         journal_put_text(o, "text", why);
     emit(s, o, NULL);
-    struct mig_event ev = {.kind = MIG_EV_STREAM, .t_ns = t_ns};
-    ev.u.stream.failed = why != NULL;
-    (void)snprintf(ev.u.stream.text, sizeof(ev.u.stream.text), "%s", why ? why : "");
+    struct mig_event ev = {.kind = kind, .t_ns = t_ns};
+    ev.u.outcome.failed = why != NULL;
+    (void)snprintf(ev.u.outcome.text, sizeof(ev.u.outcome.text), "%s", why ? why : "");
     step(s, &ev);
+}
+
+void session_stream(struct session *s, int64_t t_ns, const char *why)
+{
+    outcome(s, t_ns, "stream", MIG_EV_STREAM, why);
 }
 
 void session_restarted(struct session *s, int64_t t_ns, const char *why)
 {
-    json_t *o = event_line(s, t_ns, "restarted");
-    journal_put(o, "failed", json_boolean(why != NULL));
-    if (why)
-        journal_put_text(o, "text", why);
-    emit(s, o, NULL);
-    struct mig_event ev = {.kind = MIG_EV_RESTARTED, .t_ns = t_ns};
-    ev.u.restarted.failed = why != NULL;
-    (void)snprintf(ev.u.restarted.text, sizeof(ev.u.restarted.text), "%s", why ? why : "");
-    step(s, &ev);
+    outcome(s, t_ns, "restarted", MIG_EV_RESTARTED, why);
 }
 
 /* Each member of an object line that stands for a side, by its name. */

@@ -355,7 +355,7 @@ static void find_networks(struct world *w)
 static void restarted(struct world *w)
 {
     struct mig_event ev = {.kind = MIG_EV_RESTARTED, .t_ns = w->t_ns};
-    ev.u.restarted.failed = (byte(w) & 7) == 7;
+    ev.u.outcome.failed = (byte(w) & 7) == 7;
     w->restarting = false;
     w->caps[MIG_DST] = 0;
     step(w, &ev);
@@ -379,7 +379,7 @@ static void secure(struct world *w)
 static void connected(struct world *w)
 {
     struct mig_event ev = {.kind = MIG_EV_STREAM, .t_ns = w->t_ns};
-    ev.u.stream.failed = (byte(w) & 7) == 7;
+    ev.u.outcome.failed = (byte(w) & 7) == 7;
     w->streaming = false;
     step(w, &ev);
 }
