@@ -144,6 +144,13 @@ void mig_hold(struct mig *m, const char *fmt, ...)
     mig_go(m, MIG_HELD);
 }
 
+void mig_fail_cancelled(struct mig *m)
+{
+    mig_fail(m, OUTCOME_FAILED, QF_E_GAVE_UP, "%s",
+             m->side[MIG_SRC].shutdown_seen ? "the source's QEMU is being shut down"
+                                            : "another client cancelled the migration");
+}
+
 void mig_fail_desc(struct mig *m, const char *what)
 {
     if (m->has_reason)

@@ -250,9 +250,7 @@ static bool follow_status(struct mig *m)
         return true;
     case QAPI_MIG_CANCELLING:
     case QAPI_MIG_CANCELLED:
-        mig_fail(m, OUTCOME_FAILED, QF_E_GAVE_UP, "%s",
-                 m->side[MIG_SRC].shutdown_seen ? "the source's QEMU is being shut down"
-                                                : "another client cancelled the migration");
+        mig_fail_cancelled(m);
         mig_go(m, MIG_ROLLBACK);
         return true;
     case QAPI_MIG_UNKNOWN:

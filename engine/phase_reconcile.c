@@ -108,7 +108,13 @@ static void held(struct mig *m, const struct owner_view *v)
 static void blame(struct mig *m)
 {
     const struct mig_side *dst = &m->side[MIG_DST];
-    if (dst->shutdown_seen)
+    const enum qapi_mig_status status = m->side[MIG_SRC].migrate.status;
+    /* QEMU breaks the connection before it tells of a cancel: the destination's end is the effect,
+     * and may be heard of first (migrate_fd_cancel, 7.2). */
+    if (m->started && m->cancel_ns == 0 &&
+        (status == QAPI_MIG_CANCELLING || status == QAPI_MIG_CANCELLED))
+        mig_fail_cancelled(m);
+    else if (dst->shutdown_seen)
         mig_fail(m, OUTCOME_FAILED, QF_E_LOST, "the destination's QEMU was shut down (%s)",
                  dst->shutdown_reason);
     else if (dst->link != MIG_LINK_UP)

@@ -154,7 +154,7 @@ static void follow(struct mig *m, struct mig_todo *todo)
         break;
     case QAPI_MIG_CANCELLING:
     case QAPI_MIG_CANCELLED:
-        mig_fail(m, OUTCOME_FAILED, QF_E_GAVE_UP, "another client cancelled the migration");
+        mig_fail_cancelled(m);
         mig_go(m, MIG_ROLLBACK);
         break;
     case QAPI_MIG_ACTIVE: /* without pre-switchover, on the way to post-copy (7.2) */

@@ -182,6 +182,26 @@ START_TEST(an_interruption_is_seen_before_post_copy_was)
 }
 END_TEST
 
+/* QEMU breaks the connection, then tells of the cancel; the destination's end may be heard first. */
+START_TEST(a_destination_that_dies_of_a_foreign_cancel_is_not_blamed)
+{
+    struct mig_event ev = {.kind = MIG_EV_DOWN, .side = MIG_DST};
+    f.m.phase = MIG_PRECOPY;
+    f.m.continued = f.m.was_postcopy = f.m.handed_over = f.m.postcopy_asked = false;
+    f.m.dst_conts = 0;
+    f.m.side[MIG_SRC].run = f.run[MIG_SRC] = QAPI_RUN_RUNNING;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_ACTIVE;
+    f.status[MIG_SRC] = QAPI_MIG_CANCELLING;
+    f.m.side[MIG_DST].run = QAPI_RUN_INMIGRATE;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_ACTIVE;
+    ev.u.down.gone = true;
+    strcpy(ev.u.down.err.text, "the monitor closed the connection");
+    step(&ev);
+    ck_assert_int_eq(f.m.phase, MIG_ROLLBACK);
+    ck_assert_str_eq(f.m.reason, "another client cancelled the migration");
+}
+END_TEST
+
 /* An answer to a command that was given up must not switch off the machine's clock. */
 START_TEST(a_stray_answer_leaves_a_time_to_wake)
 {
@@ -199,6 +219,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_guest_that_ended_after_the_handover_is_never_brought_back);
     tcase_add_test(t, an_answer_that_is_older_than_an_event_does_not_take_it_back);
+    tcase_add_test(t, a_destination_that_dies_of_a_foreign_cancel_is_not_blamed);
     tcase_add_test(t, a_stray_answer_leaves_a_time_to_wake);
     tcase_add_test(t, a_destination_that_is_not_to_be_seen_keeps_its_recovery);
     tcase_add_test(t, the_end_needs_the_destinations_monitor);
