@@ -17,6 +17,8 @@ enum { JOURNAL_FORMAT = 1 };
 
 #define JOURNAL_T_MAX_NS (INT64_MAX / 4) /* 73 years of uptime: sums stay in range */
 
+#define JOURNAL_WALL_MAX_MS INT64_C(100000000000000) /* the year 5138 */
+
 /* Where a line stands in time: "time" is wall clock, computed from the monotonic t_ns, so that a
  * replay writes the same text. */
 struct journal_clock {
@@ -59,7 +61,13 @@ bool journal_is_public(enum record_kind kind);
 void journal_put(json_t *line, const char *key, json_t *value);
 void journal_put_text(json_t *line,
                       const char *key,
-                      const char *text); /* maybe not UTF-8 */
+                      const char *text);                         /* maybe not UTF-8 */
+void journal_put_u64(json_t *line, const char *key, uint64_t v); /* POLICY_UNKNOWN: null */
+
+/* Take out of a line. A text that is not there is "", and what is too long is cut; a number that is not
+ * there is 0, null is POLICY_UNKNOWN. */
+void journal_get_text(const json_t *line, const char *key, char *dst, size_t size);
+uint64_t journal_get_u64(const json_t *line, const char *key);
 
 /* What the kernel says of the source's process, in the line of its event and out of it. */
 void journal_put_process(json_t *line, const struct mig_process *p);

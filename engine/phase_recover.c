@@ -47,42 +47,32 @@
 #include <string.h>
 
 #include "engine/base/units.h"
-#include "engine/mig_priv.h"
-#include "engine/network.h"
-
-enum stage { REACH, BREAK, WAY, LISTEN, SETTLE, RESUME, WAIT };
+#include "engine/recover_priv.h"
 
 enum {
     LOADED_POLL_MS = 5, /* the guest stands still until the destination is continued */
     POLL_MS = 100,
     IDLE_POLL_MS = 500,
-    DEAF_MS = 250,    /* a destination that answers out of band, and not in band */
-    BREAK_MS = 10000, /* a source that was told to pause */
-    TOLD_MS = 300,    /* a destination that was told to pause says so by event */
-    NETWORK_MS = 10000,
+    DEAF_MS = 250,     /* a destination that answers out of band, and not in band */
+    BREAK_MS = 10000,  /* a source that was told to pause */
+    TOLD_MS = 300,     /* a destination that was told to pause says so by event */
     SETTLE_MS = 300,   /* far beyond what waking a thread takes */
     CONNECT_MS = 2000, /* to connect, beyond what answers a probe in 250 ms */
     SHAKE_MS = 30000,  /* the handshake: a bit for each page has to come across */
     SETUP_MS = 180000, /* longer than connect() can take, below */
-    SYN_MS = 135000,   /* Linux, tcp_syn_retries 6: connect() gives up after 127 s */
     BACKOFF_MS = 50,
     BACKOFF_MAX_MS = 5000,
     AGAIN_MS = 5000, /* interrupted so soon after it went on: the wait is not begun anew */
-    REFUSALS = 4,
-    TRIES = 2, /* over one network, in a row */
-    PORT_FIRST = 49152
+    REFUSALS = 4
 };
 
-static void to_stage(struct mig *m, enum stage s)
+void recover_to_stage(struct mig *m, enum recover_stage s)
 {
     m->stage = s;
     m->stage_ns = m->now_ns;
 }
 
-static void decide(struct mig_todo *todo, enum policy_action action, const char *fmt, ...)
-    QF_PRINTF(3, 4);
-
-static void decide(struct mig_todo *todo, enum policy_action action, const char *fmt, ...)
+void recover_decide(struct mig_todo *todo, enum policy_action action, const char *fmt, ...)
 {
     struct policy_decision *d = &mig_record(todo, RECORD_DECISION)->u.decision;
     va_list ap;
@@ -94,12 +84,12 @@ static void decide(struct mig_todo *todo, enum policy_action action, const char 
     va_end(ap);
 }
 
-static uint64_t since_ms(const struct mig *m)
+uint64_t recover_since_ms(const struct mig *m)
 {
     return (uint64_t)(m->now_ns - m->recover.since_ns) / 1000000U;
 }
 
-static void wait_a_while(struct mig *m)
+void recover_wait(struct mig *m)
 {
     struct mig_recover *r = &m->recover;
     if (r->backoff_ms == 0)
@@ -107,7 +97,7 @@ static void wait_a_while(struct mig *m)
     r->next_ns = m->now_ns + qf_ms_to_ns(r->backoff_ms);
     r->backoff_ms = r->backoff_ms < BACKOFF_MAX_MS / 2 ? r->backoff_ms * 2 : BACKOFF_MAX_MS;
     r->refused = 0;
-    to_stage(m, WAIT);
+    recover_to_stage(m, WAIT);
 }
 
 /* ---- it begins ---- */
@@ -147,7 +137,7 @@ static void begin_break(struct mig *m, struct mig_todo *todo)
             who_noticed(m));
     r->told = true;
     r->src_asked = r->dst_asked = r->dst_broke = false;
-    to_stage(m, BREAK);
+    recover_to_stage(m, BREAK);
 }
 
 static void begin(struct mig *m, struct mig_todo *todo)
@@ -176,11 +166,11 @@ static void begin(struct mig *m, struct mig_todo *todo)
     r->check_ns = 0;
     memset(r->alive, 0, sizeof(r->alive));
     r->told = false;
-    to_stage(m, REACH);
+    recover_to_stage(m, REACH);
     if (is_interrupted(m) && are_both_connected(m))
         begin_break(m, todo);
     if (again)
-        wait_a_while(m);
+        recover_wait(m);
 }
 
 /* An attempt is under way: nothing is known yet of what becomes of it. */
@@ -188,7 +178,7 @@ static void begin_following(struct mig *m)
 {
     struct mig_recover *r = &m->recover;
     r->seen_connecting = r->connecting = r->yanked = r->fragile = false;
-    to_stage(m, RESUME);
+    recover_to_stage(m, RESUME);
 }
 
 /* ---- REACH ---- */
@@ -284,201 +274,15 @@ static void do_break(struct mig *m, const struct mig_event *ev, struct mig_todo 
     const bool dst = is_dst_broken(m, todo);
     if (src && dst) {
         r->dst_unsure = false;
-        to_stage(m, WAY);
+        recover_to_stage(m, WAY);
     } else if (mig_is_past(m, m->stage_ns, BREAK_MS)) {
         mig_warn(todo, "post-copy: the %s does not pause, although it was told to",
                  src ? "destination" : "source");
-        wait_a_while(m);
+        recover_wait(m);
     }
 }
 
-/* ---- WAY ---- */
-
-static const char *present_network(const struct mig *m)
-{
-    return m->network_known && m->network.chosen >= 0
-               ? m->network.candidate[m->network.chosen].name
-               : "";
-}
-
-/* The same one first, then as they were preferred; each of them has two attempts. -1: none. */
-static int pick_network(const struct mig *m)
-{
-    const struct netsel_choice *c = &m->recover.network;
-    int usable[NETSEL_NETWORKS_MAX];
-    unsigned n = 0;
-    for (unsigned same = 0; same < 2; same++)
-        for (unsigned i = 0; i < c->n; i++)
-            if (c->candidate[i].usable &&
-                (strcmp(c->candidate[i].name, present_network(m)) == 0) == (same == 0))
-                usable[n++] = (int)i;
-    return n == 0 ? -1 : usable[m->recover.failed / TRIES % n];
-}
-
-/* Another network: address, limit, a record. */
-static void take_network(struct mig *m, int chosen, struct mig_todo *todo)
-{
-    struct netsel_choice *c = &m->recover.network;
-    const bool same = strcmp(c->candidate[chosen].name, present_network(m)) == 0;
-    if (chosen != c->chosen) { /* netsel's own reason is about another one */
-        c->bandwidth_bytes_per_s = 0;
-        (void)snprintf(c->bandwidth_reason, sizeof(c->bandwidth_reason), "as before");
-        (void)snprintf(c->reason, sizeof(c->reason),
-                       "%s %.200s: post-copy is recovered over %s",
-                       c->candidate[chosen].name, c->candidate[chosen].why,
-                       same ? "the network that it used" : "it");
-        c->chosen = chosen;
-    }
-    m->network = *c;
-    m->network_known = true;
-    (void)snprintf(m->spec.address, sizeof(m->spec.address), "%s",
-                   c->candidate[chosen].address);
-    if (same)
-        return;
-    struct record_network *r = &mig_record(todo, RECORD_NETWORK)->u.network;
-    network_tell(&m->spec, &m->policy, &m->network, r);
-    if (!m->spec.bandwidth_auto || c->bandwidth_bytes_per_s == 0)
-        return;
-    /* What the network allows, it allows in post-copy, too; but the policy's own rate stays. */
-    m->network_bytes_per_s = c->bandwidth_bytes_per_s;
-    struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
-    cmd.u.params.has =
-        (1U << QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH) & m->side[MIG_SRC].params_found.has;
-    cmd.u.params.value[QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH] = m->network_bytes_per_s;
-    if (m->policy.postcopy_bandwidth_bytes_per_s != 0 || cmd.u.params.has == 0)
-        return;
-    m->side[MIG_SRC].params_changed |= cmd.u.params.has;
-    (void)mig_ask(m, todo, MIG_SRC, &cmd);
-}
-
-/* No way at all: an attempt, too, and recorded as one. */
-static void no_way(struct mig *m, int64_t until_ns, const char *why, struct mig_todo *todo)
-{
-    struct mig_recover *r = &m->recover;
-    r->attempt++;
-    wait_a_while(m);
-    if (r->next_ns < until_ns)
-        r->next_ns = until_ns;
-    decide(todo, POLICY_RECOVER,
-           "attempt %u, %llu ms after the interruption: %.160s; again "
-           "in %llu ms",
-           r->attempt, (unsigned long long)since_ms(m), why,
-           (unsigned long long)(r->next_ns - m->now_ns) / 1000000U);
-}
-
-static void find_way(struct mig *m, struct mig_todo *todo)
-{
-    const struct mig_recover *r = &m->recover;
-    if (m->spec.networks.n == 0 || mig_secure_uri(m, MIG_DST)) {
-        to_stage(m, LISTEN);
-        return;
-    }
-    /* What was found out before it broke says nothing: and an attempt over a network that is dead
-     * cannot be taken back (resume, below). */
-    if (r->network_ns == 0 || r->network_ns < m->stage_ns) {
-        if (mig_is_past(m, m->stage_ns, NETWORK_MS)) {
-            no_way(m, 0, "nothing was found out about the networks", todo);
-            return;
-        }
-        mig_probe(m, todo, false);
-        mig_wake_in(m, POLL_MS);
-        return;
-    }
-    const int chosen = pick_network(m);
-    if (chosen < 0) {
-        no_way(m, 0, r->network.reason, todo);
-        return;
-    }
-    take_network(m, chosen, todo);
-    to_stage(m, LISTEN);
-}
-
-/* ---- LISTEN ---- */
-
-static uint16_t port_at(const struct mig *m, unsigned i)
-{
-    const uint16_t first = m->spec.port_first != 0 ? m->spec.port_first : PORT_FIRST;
-    return (uint16_t)(first + i);
-}
-
-static unsigned count_ports(const struct mig *m)
-{
-    if (m->spec.port_first == 0)
-        return MIG_RECOVER_PORTS;
-    const unsigned n = (unsigned)(m->spec.port_last - m->spec.port_first) + 1;
-    return n < MIG_RECOVER_PORTS ? n : MIG_RECOVER_PORTS;
-}
-
-/* Not all moves to one host begin with the same port; nor does a qferry that has taken a move up
- * begin where the one before it may have left a connection on its way. */
-static unsigned first_index(const struct mig *m)
-{
-    uint32_t h = 2166136261U; /* FNV-1a */
-    for (const char *s = m->spec.destination; *s; s++)
-        h = (h ^ (unsigned char)*s) * 16777619U;
-    if (m->taken_up)
-        return (unsigned)((uint64_t)(m->now_ns / QF_NS_PER_MS) % count_ports(m));
-    return m->spec.port_first == 0 ? h % MIG_RECOVER_PORTS : 0;
-}
-
-/* The next port to which no old connection can come any more: its index; -1: none yet. */
-static int pick_port(const struct mig *m, int64_t *free_ns)
-{
-    const unsigned n = count_ports(m);
-    const unsigned from = m->recover.port != 0
-                              ? (unsigned)(m->recover.port - port_at(m, 0)) + 1
-                              : first_index(m);
-    *free_ns = INT64_MAX;
-    for (unsigned i = 0; i < n; i++) {
-        const unsigned k = (from + i) % n;
-        const int64_t t = m->recover.port_ns[k];
-        if (t <= m->now_ns)
-            return (int)k;
-        if (t < *free_ns)
-            *free_ns = t;
-    }
-    return -1;
-}
-
-/* ssh carries further connections, and ends with its network: none comes later than that. */
-static void listen_in_tunnel(struct mig *m, const char *uri, struct mig_todo *todo)
-{
-    struct mig_recover *r = &m->recover;
-    (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", uri);
-    r->attempt++;
-    decide(todo, POLICY_RECOVER,
-           "attempt %u, %llu ms after the interruption: through the tunnel, %.200s",
-           r->attempt, (unsigned long long)since_ms(m), uri);
-    if (!mig_act(m, todo, MIG_DST, QAPI_MIGRATE_RECOVER))
-        wait_a_while(m);
-}
-
-static void begin_listen(struct mig *m, struct mig_todo *todo)
-{
-    struct mig_recover *r = &m->recover;
-    const char *name = present_network(m);
-    const char *tunnel = mig_secure_uri(m, MIG_DST);
-    int64_t free_ns;
-    char text[8];
-    if (tunnel) {
-        listen_in_tunnel(m, tunnel, todo);
-        return;
-    }
-    const int port = pick_port(m, &free_ns);
-    if (port < 0) {
-        no_way(m, free_ns, "a connection may still come to each port of --port", todo);
-        return;
-    }
-    r->port = port_at(m, (unsigned)port);
-    (void)snprintf(text, sizeof(text), "%u", r->port);
-    mig_write_tcp(m->migrate_uri, m->spec.address, text);
-    r->attempt++;
-    decide(todo, POLICY_RECOVER,
-           "attempt %u, %llu ms after the interruption: over %s%s%.120s", r->attempt,
-           (unsigned long long)since_ms(m), name, *name ? ", " : "", m->migrate_uri + 4);
-    if (!mig_act(m, todo, MIG_DST, QAPI_MIGRATE_RECOVER))
-        wait_a_while(m);
-}
+/* ---- LISTEN, SETTLE ---- */
 
 static void begin_resume(struct mig *m, struct mig_todo *todo)
 {
@@ -488,11 +292,11 @@ static void begin_resume(struct mig *m, struct mig_todo *todo)
     if (tunnel)
         (void)snprintf(m->migrate_uri, sizeof(m->migrate_uri), "%s", tunnel);
     if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_RESUME)) {
-        wait_a_while(m);
+        recover_wait(m);
         return;
     }
     if (!tunnel)
-        r->port_ns[r->port - port_at(m, 0)] = m->now_ns + qf_ms_to_ns(SYN_MS);
+        recover_expect_connection(m);
     begin_following(m);
 }
 
@@ -509,39 +313,32 @@ static void listen_there(struct mig *m, const struct mig_event *ev, struct mig_t
 {
     mig_wake_in(m, POLL_MS);
     if (mig_late(ev, MIG_DST, QAPI_MIGRATE_RECOVER)) {
-        wait_a_while(m);
+        recover_wait(m);
     } else if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_RECOVER)) {
         if (!ev->u.reply.refused) {
-            to_stage(m, SETTLE);
+            recover_to_stage(m, SETTLE);
             return;
         }
         mig_note(todo, "destination: migrate-recover: %s", ev->u.reply.error_desc);
         m->recover.dst_unsure = true;
         if (++m->recover.refused == REFUSALS) {
-            wait_a_while(m);
+            recover_wait(m);
             return;
         }
         begin_break(m, todo);
         do_break(m, ev, todo);
     } else if (!mig_is_asked(m, MIG_DST, QAPI_MIGRATE_RECOVER)) {
-        begin_listen(m, todo);
+        recover_listen(m, todo);
     }
 }
 
 /* ---- RESUME ---- */
 
-/* It is known that no connection will come of it. */
-static void free_port(struct mig *m)
-{
-    if (m->recover.port != 0)
-        m->recover.port_ns[m->recover.port - port_at(m, 0)] = 0;
-}
-
 static void failed(struct mig *m, struct mig_todo *todo, const char *why)
 {
     mig_note(todo, "attempt %u has failed: %.300s", m->recover.attempt, why);
     m->recover.failed++;
-    wait_a_while(m);
+    recover_wait(m);
 }
 
 static void yank(struct mig *m, struct mig_todo *todo)
@@ -592,7 +389,7 @@ static void wait_for_connect(struct mig *m, struct mig_todo *todo)
             todo,
             "attempt %u: the source does not say that it is connected, and must not be asked "
             "again before its kernel has given up (%d s)",
-            r->attempt, SYN_MS / 1000);
+            r->attempt, RECOVER_SYN_MS / 1000);
     r->connecting = true;
 }
 
@@ -606,13 +403,13 @@ static void resume(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         !r->yanked)
         hear_break(m, &ev->u.reply, todo);
     if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_RESUME) && ev->u.reply.refused) {
-        free_port(m);
+        recover_free_port(m);
         m->side[MIG_SRC].fresh = false;
         failed(m, todo, ev->u.reply.error_desc);
     } else if (mig_late(ev, MIG_SRC, QAPI_MIGRATE_RESUME)) {
         failed(m, todo, "the source does not answer");
     } else if (status == QAPI_MIG_POSTCOPY_RECOVER) {
-        free_port(m); /* it is connected */
+        recover_free_port(m); /* it is connected */
         r->seen_connecting = true;
         if (mig_is_past(m, m->stage_ns, SHAKE_MS))
             break_loose(m, todo);
@@ -624,11 +421,11 @@ static void resume(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         else if (mig_is_past(m, m->stage_ns, SETUP_MS))
             yank(m, todo);
     } else if (r->seen_connecting) {
-        free_port(m);
+        recover_free_port(m);
         failed(m, todo,
                src->migrate.error_desc[0] ? src->migrate.error_desc
                                           : "the source is paused again");
-    } else if (mig_is_past(m, m->stage_ns, SYN_MS)) {
+    } else if (mig_is_past(m, m->stage_ns, RECOVER_SYN_MS)) {
         failed(m, todo, "the source has not connected");
     } else if (mig_is_past(m, m->stage_ns, CONNECT_MS)) {
         wait_for_connect(m, todo);
@@ -640,8 +437,8 @@ static void resume(struct mig *m, const struct mig_event *ev, struct mig_todo *t
 static void mended(struct mig *m, struct mig_todo *todo)
 {
     struct mig_recover *r = &m->recover;
-    const char *name = present_network(m);
-    free_port(m);
+    const char *name = recover_network(m);
+    recover_free_port(m);
     r->mended_ns = m->now_ns;
     r->stalled = false;
     r->dead = 0;
@@ -650,9 +447,10 @@ static void mended(struct mig *m, struct mig_todo *todo)
      * the latter may come later. */
     if (mig_is_broken(m->side[MIG_DST].migrate.status))
         m->side[MIG_DST].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
-    decide(todo, POLICY_CONTINUE,
-           "post-copy goes on %llu ms after the interruption, at attempt %u%s%s",
-           (unsigned long long)since_ms(m), r->attempt, *name ? ", over " : "", name);
+    recover_decide(todo, POLICY_CONTINUE,
+                   "post-copy goes on %llu ms after the interruption, at attempt %u%s%s",
+                   (unsigned long long)recover_since_ms(m), r->attempt,
+                   *name ? ", over " : "", name);
     mig_go(m, MIG_POSTCOPY);
 }
 
@@ -765,7 +563,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     if (ev->kind == MIG_EV_DOWN) {
         m->recover.alive[MIG_DST] = false;
-        to_stage(m, REACH);
+        recover_to_stage(m, REACH);
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
         mig_reopen(m, todo, (enum mig_side_id)i);
@@ -776,7 +574,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (m->stage == WAIT && m->now_ns >= m->recover.next_ns) {
         m->recover.alive[MIG_DST] = false;
         m->side[MIG_SRC].fresh = false;
-        to_stage(m, REACH);
+        recover_to_stage(m, REACH);
     }
     if (m->stage == WAIT) {
         mig_wake_at(m, m->recover.next_ns);
@@ -788,7 +586,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (!m->going && m->stage == BREAK)
         do_break(m, ev, todo);
     if (!m->going && m->stage == WAY)
-        find_way(m, todo);
+        recover_find_way(m, todo);
     if (!m->going && m->stage == LISTEN)
         listen_there(m, ev, todo);
     if (!m->going && m->stage == SETTLE)

@@ -341,12 +341,6 @@ static enum qf_code read_code(const json_t *line, enum qf_code otherwise)
     return code > 0 && code <= QF_E_HELD ? (enum qf_code)code : otherwise;
 }
 
-static void read_text(const json_t *line, const char *key, char *out, size_t size)
-{
-    const char *text = json_string_value(json_object_get(line, key));
-    (void)snprintf(out, size, "%s", text ? text : "");
-}
-
 static void feed_secured(struct session *s, int64_t t_ns, const json_t *line)
 {
     struct mig_secured c;
@@ -354,15 +348,15 @@ static void feed_secured(struct session *s, int64_t t_ns, const json_t *line)
     const json_t *uri = json_object_get(line, "uri");
     memset(&c, 0, sizeof(c));
     c.err.code = read_code(line, QF_E_OK);
-    read_text(line, "text", c.err.text, sizeof(c.err.text));
-    read_text(line, "credentials", c.id, sizeof(c.id));
+    journal_get_text(line, "text", c.err.text, sizeof(c.err.text));
+    journal_get_text(line, "credentials", c.id, sizeof(c.id));
     for (unsigned i = 0; i < MIG_SIDES; i++) {
-        read_text(dir, side_name((enum mig_side_id)i), c.dir[i], sizeof(c.dir[i]));
-        read_text(uri, side_name((enum mig_side_id)i), c.uri[i], sizeof(c.uri[i]));
+        journal_get_text(dir, side_name((enum mig_side_id)i), c.dir[i], sizeof(c.dir[i]));
+        journal_get_text(uri, side_name((enum mig_side_id)i), c.uri[i], sizeof(c.uri[i]));
     }
-    read_text(line, "hostname", c.hostname, sizeof(c.hostname));
-    read_text(line, "says", c.says, sizeof(c.says));
-    read_text(line, "warns", c.warns, sizeof(c.warns));
+    journal_get_text(line, "hostname", c.hostname, sizeof(c.hostname));
+    journal_get_text(line, "says", c.says, sizeof(c.says));
+    journal_get_text(line, "warns", c.warns, sizeof(c.warns));
     session_secured(s, t_ns, &c);
 }
 
@@ -372,7 +366,7 @@ static void feed_down(struct session *s,
                       const json_t *line)
 {
     struct qf_err why = {.code = read_code(line, QF_E_LOST)};
-    read_text(line, "text", why.text, sizeof(why.text));
+    journal_get_text(line, "text", why.text, sizeof(why.text));
     session_down(s, t_ns, side, &why, json_is_true(json_object_get(line, "gone")));
 }
 

@@ -8,7 +8,7 @@ set -eu
 build=$1
 nm=${NM:-nm}
 
-core='policy/(trend|policy|say|schedule|forecast|pace|rhythm|model|model_world|simulate)\.c|qmp/qapi_names\.c|netsel/(netsel|ip)\.c|engine/(network|channels|mig|mig_[a-z]+|preflight_checks|recipe|owner|spec|record|phase_[a-z]+)\.c|engine/base/(err|units)\.c'
+core='policy/(trend|policy|say|schedule|forecast|pace|rhythm|model|model_world|simulate)\.c|qmp/qapi_names\.c|netsel/(netsel|ip)\.c|engine/(network|channels|mig|mig_[a-z]+|preflight_checks|configure_[a-z]+|recover_[a-z]+|recipe|owner|spec|record|phase_[a-z]+)\.c|engine/base/(err|units)\.c'
 
 # libc that neither allocates nor touches the world
 libc='mem(cpy|set|move|cmp|chr)|str(len|cmp|ncmp|chr|rchr|spn|cspn|str|ncat|ncpy)|v?snprintf|__assert_fail|__stack_chk_fail|__v?snprintf_chk|__mem(cpy|set|move)_chk|abort|qsort|bsearch|__udivti3|__umodti3|__mulodi4|__muloti4|_GLOBAL_OFFSET_TABLE_'
@@ -17,7 +17,7 @@ memory='malloc|calloc|realloc|free|strto(u?ll?|ull)|json_[a-z_]+|jsonp_[a-z_]+|_
 openssl='(ASN1|BIO|ERR|EVP_PKEY|GENERAL_NAMES?|OPENSSL_sk|PEM_read_bio|SSL|SSL_CTX|TLS|X509)_[A-Za-z0-9_]+'
 openssl_world='BIO_(new_|s_)(file|fd|socket|connect|accept|dgram|fp).*|BIO_s_sock|SSL_set_[rw]?fd|.*_[Ff]ile|.*_dir|.*_locations|.*_fp'
 sanitizers='__(asan|ubsan|sanitizer|lsan)_.*|__gcov_.*|__llvm_.*'
-ours='(again|postcopy|qf|qmp|qapi|cert|policy|presets?|netsel|networks?|channels|mig|owner|recipe|phase|spec|record|journal|session|replay|request|configure|preflight|fields?|steps|fault|say|view|schedule|pace|forecast|model|simulate|curve|select|selectors|labels?|operator|control)_[a-z0-9_]+|replay|fields'
+ours='(again|postcopy|qf|qmp|qapi|cert|policy|presets?|netsel|networks?|channels|mig|owner|recipe|recover|phase|spec|record|journal|session|replay|request|configure|preflight|fields?|steps|fault|say|view|schedule|pace|forecast|model|simulate|curve|select|selectors|labels?|operator|control)_[a-z0-9_]+|replay|fields'
 
 objects=$(find "$build" -name '*.c.o' -path '*.dir/*' | grep -vE '/(tests|CMakeFiles/3|CompilerId)' | sort)
 [ -n "$objects" ] || { echo "pure: no objects in $build"; exit 1; }
