@@ -173,17 +173,9 @@ static void QF_PRINTF(2, 3) give_up(struct mig *m, const char *fmt, ...)
     mig_go(m, MIG_FAILED);
 }
 
-/* Everything that was known of the old destination and of the attempt is forgotten; what an
- * operator has set, and the source's link, stay. */
-static void start_over(struct mig *m, struct mig_todo *todo)
+/* Of the source stay its link and what it is; what was found there, or changed, was of the attempt. */
+static void forget_attempt_of(struct mig_side *src)
 {
-    struct mig_side *src = &m->side[MIG_SRC];
-    mig_warn(todo, "attempt %u, over %s, was lost (%s); starting again", m->attempt,
-             name_of(&m->network), m->reason);
-    m->attempt++;
-    m->spec.networks.network[network_in_use(m)].is_last = true;
-    mig_forget_asks(m, MIG_DST);
-    memset(&m->side[MIG_DST], 0, sizeof(m->side[MIG_DST]));
     src->caps_changed = 0;
     src->params_changed = 0;
     src->texts_changed = 0;
@@ -191,40 +183,46 @@ static void start_over(struct mig *m, struct mig_todo *todo)
     src->has_last_ram = false;
     src->stop_t_ns = src->resume_t_ns = 0;
     src->fresh = false;
-    m->recipe = (struct recipe_run){.next = 0};
-    policy_run_init(&m->policy_run);
-    if (m->secure_asked) /* a certificate is for an address, a tunnel for a network */
-        (void)mig_todo_add(todo, MIG_DO_UNSECURE, MIG_SRC);
-    m->secure_asked = m->secure_known = m->judged = false;
-    m->channels_doubted = 0;
-    m->rhythm = (struct mig_rhythm){.measures = 0};
-    m->memory_ns = 0;
-    m->postcopy_held = false;
-    m->switchover_bytes_per_s = 0;
-    m->wants_dst_desc = false;
-    memset(&m->recover, 0, sizeof(m->recover));
-    m->network_known = m->next_known = false;
-    m->network_bytes_per_s = 0;
+}
+
+/* The limit that the lost network set is not that of the next one; but an operator's stays. */
+static void forget_bandwidth(struct mig *m)
+{
     if (m->spec.bandwidth_auto)
         m->spec.bandwidth_bytes_per_s = SPEC_BANDWIDTH_HYPERVISOR;
     else if (m->operator_fields & (UINT32_C(1) << MIG_FIELD_BANDWIDTH))
         m->spec.bandwidth_bytes_per_s = m->policy.bandwidth_bytes_per_s != 0
                                             ? m->policy.bandwidth_bytes_per_s
                                             : SPEC_BANDWIDTH_HYPERVISOR;
-    m->guest_paused = m->paused_at_start = false;
-    m->started = m->incoming_asked = m->caps_again = m->incoming_plain = false;
-    m->throttling = false;
-    m->throttle_first = 0;
-    m->postcopy_asked = m->was_postcopy = false;
-    m->dst_alive = m->continued = m->continue_heard = m->dst_quit = false;
-    m->yank_sent = m->stuck = m->sync_asked = m->synced = m->sample_again = false;
-    m->migrate_uri[0] = '\0';
-    m->stream_asked = m->stream_open = m->stream_given = false;
-    m->src_stop_ns = m->dst_resume_ns = 0;
-    m->still_ns = 0;
-    m->forecast_pass = 0;
-    m->n_measured = 0;
-    m->has_reason = m->wants_desc = false;
+}
+
+/* As in the beginning, but for what is listed here: the source, what an operator has said, what the
+ * edge still owes an answer to, and what the end has to tell of both attempts. */
+static void start_over(struct mig *m, struct mig_todo *todo)
+{
+    mig_warn(todo, "attempt %u, over %s, was lost (%s); starting again", m->attempt,
+             name_of(&m->network), m->reason);
+    if (m->secure_asked) /* a certificate is for an address, a tunnel for a network */
+        (void)mig_todo_add(todo, MIG_DO_UNSECURE, MIG_SRC);
+    m->spec.networks.network[network_in_use(m)].is_last = true;
+    mig_forget_asks(m, MIG_DST);
+    forget_bandwidth(m);
+    forget_attempt_of(&m->side[MIG_SRC]);
+    const struct mig was = *m;
+    mig_init(m, &was.spec, &was.policy);
+    m->attempt = was.attempt + 1;
+    m->phase = was.phase;
+    m->now_ns = was.now_ns;
+    m->phase_ns = was.phase_ns;
+    m->next_id = was.next_id;
+    memcpy(m->ask, was.ask, sizeof(m->ask));
+    m->side[MIG_SRC] = was.side[MIG_SRC];
+    m->process = was.process;
+    m->guest_ran = was.guest_ran;
+    m->operator_fields = was.operator_fields;
+    m->probing = was.probing;
+    m->stream_lent = was.stream_lent;
+    m->first_migrate_ns = was.first_migrate_ns;
     mig_go(m, MIG_CONNECT);
 }
 
