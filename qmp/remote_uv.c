@@ -96,6 +96,8 @@ static void on_exit_of_ssh(uv_process_t *process, int64_t status, int term_signa
     struct qmp_remote *r = process->data;
     struct qf_err err;
     char words[2 * QMP_SSH_LINE + 64];
+    if (uv_is_closing((uv_handle_t *)process))
+        return; /* two ended at once, and what came of the other's end has closed this one */
     r->runs = false;
     r->tidy = status == 0 && term_signal == 0;
     (void)uv_timer_stop(&r->timer);
