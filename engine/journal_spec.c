@@ -59,6 +59,7 @@ static json_t *dump_spec(const struct mig_spec *s)
     journal_put(o, "dry_run", json_boolean(s->dry_run));
     if (s->attach)
         journal_put(o, "attach", json_true());
+    journal_put(o, "self_start", json_boolean(s->self_start));
     journal_put(o, "quit_source", json_boolean(s->quit_source));
     journal_put(o, "quit_destination", json_boolean(s->quit_destination));
     if (json_object_get(o, "source"))
@@ -126,6 +127,7 @@ static bool load_spec(const json_t *o, struct mig_spec *s)
     s->unsafe = (uint32_t)journal_get_u64(o, "unsafe");
     s->dry_run = json_is_true(json_object_get(o, "dry_run"));
     s->attach = json_is_true(json_object_get(o, "attach"));
+    s->self_start = json_is_true(json_object_get(o, "self_start"));
     s->quit_source = json_is_true(json_object_get(o, "quit_source"));
     s->quit_destination = json_is_true(json_object_get(o, "quit_destination"));
     return true;

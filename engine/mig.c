@@ -227,6 +227,13 @@ bool mig_is_stop_marked(const struct mig *m)
     return (p->has & (1U << (unsigned)mark)) && p->value[mark] == STOP_MARK_PERCENT;
 }
 
+bool mig_is_self_marked(const struct mig *m)
+{
+    const struct qapi_params *p = &m->side[MIG_SRC].params_found;
+    const enum qapi_param mark = QAPI_PARAM_X_CHECKPOINT_DELAY;
+    return (p->has & (1U << (unsigned)mark)) && p->value[mark] == MIG_SELF_MARK_MS;
+}
+
 bool mig_src_stopped(const struct mig *m)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
@@ -247,13 +254,17 @@ static struct owner_side owner_side(const struct mig_side *s)
 
 void mig_view(const struct mig *m, struct owner_view *v)
 {
+    const struct mig_side *dst = &m->side[MIG_DST];
+    const bool ran = dst->resume_t_ns != 0 || dst->run == QAPI_RUN_RUNNING;
     const struct owner_facts f = {
         .src = owner_side(&m->side[MIG_SRC]),
         .dst = owner_side(&m->side[MIG_DST]),
         .only_connected = m->stream_open && !m->started,
         .continued = m->continued,
         .cont_refused = m->cont_refused,
-        .handed_over = m->handed_over,
+        .handed_over = m->handed_over || (m->self_start && ran),
+        .self_start = m->self_start && m->continued,
+        .unwatched = m->dst_unwatched,
         .src_left = m->src_left,
     };
     owner_of(&f, v);

@@ -247,6 +247,7 @@ struct mig {
     bool continued;      /* migrate-continue was sent */
     unsigned dst_conts;  /* so many cont were sent to the destination */
     bool continue_heard; /* migrate-continue was accepted */
+    bool continue_again; /* ... and was sent twice: the refusal of one means nothing */
     bool dst_quit;       /* quit was sent to the destination */
     bool handed_over; /* cont was sent to the destination, or its paused guest accepted */
     /* the destination's cont was refused: the way back is the only one */
@@ -260,6 +261,10 @@ struct mig {
     bool sync_asked;
     bool synced;
     bool taken_up; /* a move found under way was taken up */
+    /* --self-start: from migrate-continue on the destination may run the guest by itself ... */
+    bool self_start;
+    /* ... and its monitor was lost since, while it lived: it has not said since that it does not */
+    bool dst_unwatched;
     char migrate_uri[QAPI_URI_MAX];
     char listen_port[8]; /* the destination's, of the migration */
 

@@ -63,8 +63,13 @@ static void hear_look(struct mig *m,
 static void count_look(struct mig *m, struct mig_side *s, uint64_t id)
 {
     const struct mig_ask *a = mig_find_ask(m, id);
-    if (a && a->look && s->looking > 0 && --s->looking == 0)
-        s->fresh = !s->hinted;
+    if (!a || !a->look || s->looking == 0 || --s->looking > 0)
+        return;
+    s->fresh = !s->hinted;
+    /* Should it run after that, its RESUME comes before its end (softmmu/cpus.c, vm_prepare_start:
+     * it is sent before the CPUs run). */
+    if (s == &m->side[MIG_DST] && s->fresh && s->run != QAPI_RUN_RUNNING)
+        m->dst_unwatched = false;
 }
 
 bool mig_is_broken(enum qapi_mig_status s)
@@ -102,6 +107,8 @@ static void hear_event(struct mig *m, enum mig_side_id side, const struct qapi_e
         s->resume_t_ns = m->now_ns;
         s->run = QAPI_RUN_RUNNING;
         s->run_told_id = m->next_id;
+        if (side == MIG_DST && m->continued && m->dst_resume_ns == 0)
+            m->dst_resume_ns = m->now_ns;
         hint(s);
         break;
     case QAPI_EVENT_SHUTDOWN:
@@ -185,6 +192,8 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
         s->link = MIG_LINK_DOWN;
         s->gone = ev->u.down.gone || is_exiting(s);
         s->fresh = false;
+        if (ev->side == MIG_DST && m->self_start && m->continued && !s->gone)
+            m->dst_unwatched = true;
         mig_forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:

@@ -260,6 +260,14 @@ bool mig_is_written(const struct mig *m);
 void mig_stop_guest(struct mig *m, struct mig_todo *todo);
 bool mig_is_stop_marked(const struct mig *m);
 
+/* --self-start leaves a mark in the source's QEMU, too, before memory moves: who takes the move up has
+ * to know, and nothing tells whether a destination starts by itself. A delay between COLO's checkpoints
+ * means nothing to a migration without COLO (qapi/migration.json, x-checkpoint-delay; 7.2 to 11.1 take
+ * it). */
+#define MIG_SELF_MARK_MS         19937
+#define MIG_SELF_MARK_DEFAULT_MS 20000
+bool mig_is_self_marked(const struct mig *m);
+
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
 

@@ -22,8 +22,11 @@ enum src_class {
         1 << 12, /* died when its part was done, or nearly: last seen device, completed */
     S_DEAD_PC = 1 << 13, /* died in post-copy */
     S_STRANGE = 1 << 14,
-    S_HANGS = 1 << 15,    /* silent; last seen on its way to the switch, or in it */
-    S_SILENT_PC = 1 << 16 /* silent; last seen in post-copy */
+    S_HANGS = 1 << 15,     /* silent; last seen on its way to the switch, or in it */
+    S_SILENT_PC = 1 << 16, /* silent; last seen in post-copy */
+    /* pre-switchover and device, towards a destination that starts by itself */
+    S_SELF_AT_SWITCH = 1 << 17,
+    S_SELF_DEVICE = 1 << 18
 };
 
 enum dst_class {
@@ -44,13 +47,16 @@ enum dst_class {
     D_SILENT_EARLY = 1 << 14, /* silent, but cannot have the device state */
     D_SILENT_RAN = 1 << 15,   /* silent after it was handed over */
     D_PC_HALTED = 1 << 16,    /* post-copy, interrupted; loaded, stopped, never run by us */
-    D_RUNS_EARLY = 1 << 17    /* runs, and has not said that it has everything */
+    D_RUNS_EARLY = 1 << 17,   /* runs, and has not said that it has everything */
+    D_DEAD_UNSEEN = 1 << 18   /* died unseen, and may have started by itself before */
 };
 
-#define S_ANY 0x1ffffU
-#define D_ANY 0x3ffffU
+#define S_ANY 0x7ffffU
+#define D_ANY 0x7ffffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
 #define D_HARMLESS (D_FAILED | D_DEAD | D_SILENT_EARLY)
+/* It has said itself that it does not run, and will not by itself: */
+#define D_STOPPED (D_FAILED | D_DEAD | D_LOADED | D_REFUSED)
 
 struct row {
     unsigned src;
@@ -72,6 +78,10 @@ static const struct row table[] = {
                             D_RUNS | D_RUNS_EARLY | D_PC_RUNS | D_DEAD_RAN | D_SILENT_RAN,
                                                      OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "the destination runs or ran the guest and the source has it too"},
+
+{S_FREE | S_STOPPED | S_UNWINDING | S_DONE,
+                            D_DEAD_UNSEEN,           OWNER_UNKNOWN, STAGE_CONFLICT,  0,
+ "the destination died unseen and may have run the guest before; the source holds it as it was at the switch"},
 
 /* No migration, or one that was undone. A stopped source may only be continued when the
  * destination can never run: so it is quit first. */
@@ -110,9 +120,21 @@ static const struct row table[] = {
 {S_DEVICE,                  D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_SILENT_EARLY | D_WAITING,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, MAY_CANCEL | MAY_YANK,
  "device state is on its way, nobody runs"},
-{S_DEVICE | S_PC_DEVICE,    D_PC_LOADING | D_PC_READY | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_SILENT_EARLY,
+{S_DEVICE | S_PC_DEVICE,    D_PC_LOADING | D_PC_READY | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_SILENT_EARLY |
+                            D_DEAD_UNSEEN,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, 0,
  "post-copy is beginning, nobody runs"},
+
+/* Towards a destination that starts by itself: also where its last word, or the source's, was lost,
+ * both must not run. So the source is left alone (below, owner_of), and decides. */
+{S_SELF_AT_SWITCH,          D_LOADING | D_WAITING,   OWNER_BETWEEN, STAGE_SWITCHING, MAY_CONTINUE,
+ "the source was told to go on, the destination will start by itself"},
+{S_SELF_AT_SWITCH | S_SELF_DEVICE,
+                            D_STOPPED,               OWNER_BETWEEN, STAGE_SWITCHING, MAY_CANCEL | MAY_YANK,
+ "device state was on its way, the destination does not run"},
+{S_SELF_AT_SWITCH | S_SELF_DEVICE,
+                            D_ANY,                   OWNER_BETWEEN, STAGE_SWITCHING, 0,
+ "the destination starts the guest by itself, the source is about to be told"},
 
 /* Completed. */
 {S_DONE | S_DEAD_DONE | S_DEAD_PC,
@@ -156,7 +178,7 @@ static const struct row table[] = {
  "all memory was sent, the guest was handed over"},
 {S_DONE,                    D_PC_LOADING,            OWNER_DST,     STAGE_POSTCOPY,  0,
  "all memory was sent, the destination takes the last of it in"},
-{S_POSTCOPY | S_BROKEN,     D_DEAD | D_DEAD_RAN | D_FAILED,
+{S_POSTCOPY | S_BROKEN,     D_DEAD | D_DEAD_RAN | D_DEAD_UNSEEN | D_FAILED,
                                                      OWNER_NONE,    STAGE_LOST,      0,
  "the destination died with a part of the guest's memory: the guest is lost"},
 {S_BROKEN,                  D_LOADED,                OWNER_DST,     STAGE_LOADED,    MAY_CONT_DST,
@@ -190,7 +212,7 @@ static const struct row table[] = {
 {S_DEAD,                    D_WAITING | D_LOADING | D_FAILED | D_DEAD | D_OTHER,
                                                      OWNER_NONE,    STAGE_LOST,      MAY_QUIT_DST,
  "the source died before the destination had the whole guest"},
-{S_DEAD_DONE,               D_FAILED | D_DEAD | D_DEAD_RAN,
+{S_DEAD_DONE,               D_FAILED | D_DEAD | D_DEAD_RAN | D_DEAD_UNSEEN,
                                                      OWNER_NONE,    STAGE_LOST,      0,
  "both sides are gone"},
 
@@ -269,8 +291,9 @@ static enum src_class class_of_silent_src(enum qapi_mig_status last)
     return S_SILENT;
 }
 
-static enum src_class class_of_src(const struct owner_side *s)
+static enum src_class class_of_src(const struct owner_facts *f)
 {
+    const struct owner_side *s = &f->src;
     if (s->reach == OWNER_DEAD)
         return class_of_dead_src(s->status);
     if (s->reach == OWNER_SILENT)
@@ -285,9 +308,9 @@ static enum src_class class_of_src(const struct owner_side *s)
     case QAPI_MIG_ACTIVE:
         return S_COPYING;
     case QAPI_MIG_PRE_SWITCHOVER:
-        return S_AT_SWITCH;
+        return f->self_start ? S_SELF_AT_SWITCH : S_AT_SWITCH;
     case QAPI_MIG_DEVICE:
-        return S_DEVICE;
+        return f->self_start ? S_SELF_DEVICE : S_DEVICE;
     case QAPI_MIG_POSTCOPY_DEVICE:
         return S_PC_DEVICE;
     case QAPI_MIG_COMPLETED:
@@ -380,9 +403,13 @@ static enum dst_class class_of_dst(const struct owner_facts *f)
 {
     const struct owner_side *d = &f->dst;
     if (d->reach == OWNER_DEAD)
-        return f->handed_over ? D_DEAD_RAN : D_DEAD;
+        return f->handed_over                  ? D_DEAD_RAN
+               : f->self_start && f->unwatched ? D_DEAD_UNSEEN
+                                               : D_DEAD;
     if (d->reach == OWNER_SILENT || d->run == QAPI_RUN_UNKNOWN)
-        return f->handed_over ? D_SILENT_RAN : f->continued ? D_SILENT : D_SILENT_EARLY;
+        return f->handed_over || f->self_start ? D_SILENT_RAN
+               : f->continued                  ? D_SILENT
+                                               : D_SILENT_EARLY;
     if (d->run == QAPI_RUN_INMIGRATE && d->status == QAPI_MIG_ACTIVE && f->only_connected)
         return D_WAITING;
     if (d->run == QAPI_RUN_INMIGRATE)
@@ -394,7 +421,7 @@ static enum dst_class class_of_dst(const struct owner_facts *f)
 
 void owner_of(const struct owner_facts *f, struct owner_view *v)
 {
-    unsigned src = class_of_src(&f->src);
+    unsigned src = class_of_src(f);
     const unsigned dst = class_of_dst(f);
     const struct row *r = table;
     if (f->src_left && src == S_POSTCOPY && (dst == D_RUNS || dst == D_LOADED))
@@ -403,4 +430,7 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
         r++;
     *v = (struct owner_view){
         .owner = r->owner, .stage = r->stage, .may = r->may, .why = r->why};
+    /* Whatever the row: nothing may give the source its guest back while the destination may start. */
+    if (f->self_start && !(dst & D_STOPPED))
+        v->may &= ~(unsigned)(MAY_CANCEL | MAY_YANK | MAY_CONT_SRC);
 }

@@ -42,6 +42,11 @@ struct owner_facts {
     /* The destination of a post-copy has completed, and the source has not followed for long: its
      * acknowledgement was lost. */
     bool src_left;
+    /* The destination starts the guest by itself when it has it, and may have it: migrate-continue was
+     * sent. */
+    bool self_start;
+    /* ... and its monitor was lost while it lived: it may have run unseen. */
+    bool unwatched;
 };
 
 enum owner_of {

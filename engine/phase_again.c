@@ -46,8 +46,8 @@ enum {
 
 static bool may_start_again(const struct mig *m)
 {
-    return !m->taken_up && !m->no_again && m->attempt <= m->spec.retries &&
-           m->network_known && m->network.chosen >= 0;
+    return !m->taken_up && !m->no_again && !(m->self_start && m->continued) &&
+           m->attempt <= m->spec.retries && m->network_known && m->network.chosen >= 0;
 }
 
 bool again_is_possible(const struct mig *m)

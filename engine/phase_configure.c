@@ -6,17 +6,19 @@
  * would otherwise start by itself at the end of the load, and a lost acknowledgement would then
  * make two running guests (fact sheet 0, rule 1). With -S it changes nothing. It cannot be asked
  * which of both it was, so it is not taken back: a destination that was touched by qferry starts
- * the guest on nobody's word but qferry's. */
+ * the guest on nobody's word but qferry's. With --self-start it is told to `cont` instead, and a mark
+ * in the source says so before memory moves; what that forbids later is in owner.c. */
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/configure_priv.h"
 
-static bool ask_stop(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+/* In inmigrate both only say what shall be at the end of the load (fact sheet 3.1). A guest that is
+ * found stopped, or that is stopped on the way, stays so for all that. */
+static bool ask_start(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
 {
-    (void)m;
     (void)side;
-    cmd->command = QAPI_STOP;
+    cmd->command = m->self_start ? QAPI_CONT : QAPI_STOP;
     return true;
 }
 
@@ -110,7 +112,7 @@ static int hear_port(struct mig *m,
 /* clang-format off */
 static const struct step configure[] = {
     /*name                 side     after  when  ask                            heard                       undo */
-    {"stop",              MIG_DST, false, NULL, ask_stop,                      NULL,                       NULL},
+    {"start",             MIG_DST, false, NULL, ask_start,                     NULL,                       NULL},
     {"capabilities",      MIG_DST, false, NULL, configure_ask_caps,            configure_hear_dst_caps,    configure_undo_caps},
     {"capabilities",      MIG_DST, true,  NULL, configure_ask_dst_caps_again,  configure_hear_dst_caps,    NULL},
     {"capabilities",      MIG_DST, true,  NULL, configure_ask_dst_caps_again,  configure_hear_dst_caps,    NULL},

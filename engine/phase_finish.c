@@ -47,7 +47,8 @@ static void held_paused(struct mig *m)
  * does no harm, the source is done for good. */
 static bool cont_got_lost(struct mig *m, struct mig_todo *todo)
 {
-    if (!m->guest_ran || m->side[MIG_DST].run != QAPI_RUN_PAUSED)
+    const bool ran_by_itself = m->self_start && m->side[MIG_DST].resume_t_ns != 0;
+    if (!m->guest_ran || ran_by_itself || m->side[MIG_DST].run != QAPI_RUN_PAUSED)
         return false;
     if (m->cont_again || !mig_act(m, todo, MIG_DST, QAPI_CONT)) {
         held_paused(m);
@@ -204,9 +205,6 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
                  m->stage == VERIFY ? "continued there" : "tidied up after");
         m->cancel_wanted = false;
     }
-    if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
-        ev->u.qmp.kind == QAPI_EVENT_RESUME && m->dst_resume_ns == 0)
-        m->dst_resume_ns = m->now_ns;
     if (ev->kind == MIG_EV_DOWN && (ev->side == MIG_DST || m->stage <= CONT)) {
         /* A stopped guest that was only left there has not run: the source still holds it. */
         const struct mig_side *dst = &m->side[MIG_DST];

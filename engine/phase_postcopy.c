@@ -70,7 +70,9 @@ void mig_hand_over(struct mig *m, struct mig_todo *todo)
     if (!m->side[MIG_DST].fresh || !(v.may & MAY_CONT_DST) || !mig_is_written(m) ||
         mig_is_asked(m, MIG_DST, QAPI_CONT))
         return;
-    if (m->guest_ran) {
+    if (m->self_start && m->side[MIG_DST].run == QAPI_RUN_RUNNING) {
+        m->handed_over = true;
+    } else if (m->guest_ran) {
         m->handed_over = mig_act(m, todo, MIG_DST, QAPI_CONT);
     } else {
         mig_note(todo, "the guest was found stopped: it stays stopped on the destination");
@@ -289,9 +291,6 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
             ev->u.reply.error_desc);
         return;
     }
-    if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
-        ev->u.qmp.kind == QAPI_EVENT_RESUME && m->dst_resume_ns == 0)
-        m->dst_resume_ns = m->now_ns;
     if (ev->kind == MIG_EV_ENTER) {
         m->moved_ns = m->sample_ns = m->now_ns;
         forget_check(m);

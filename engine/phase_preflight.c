@@ -190,16 +190,18 @@ static bool is_course_of_ours(const struct mig *m)
     case STAGE_COPYING:
     case STAGE_AT_SWITCH:
     case STAGE_SWITCHING:
-        return dst == QAPI_MIG_ACTIVE || dst == QAPI_MIG_COMPLETED ||
+    case STAGE_UNWINDING: /* it is about to be undone: that is seen to its end */
+        return dst == QAPI_MIG_FAILED || dst == QAPI_MIG_ACTIVE || dst == QAPI_MIG_COMPLETED ||
                dst == QAPI_MIG_POSTCOPY_ACTIVE || dst == QAPI_MIG_POSTCOPY_DEVICE;
     case STAGE_LOADED:
     case STAGE_POSTCOPY:
     case STAGE_BROKEN:
         return true;
-    case STAGE_MOVED: /* finished by somebody; say so instead of complaining of each state */
-        return m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE;
+    case STAGE_MOVED: /* finished by somebody; say so instead of complaining of each state. */
+        /* The source says completed a moment before it is postmigrate. */
+        return m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE ||
+               m->side[MIG_SRC].run == QAPI_RUN_FINISH_MIGRATE;
     case STAGE_IDLE:
-    case STAGE_UNWINDING:
     case STAGE_STOPPED:
     case STAGE_LOST:
     case STAGE_CONFLICT:
@@ -226,6 +228,17 @@ static bool is_handed_over(const struct mig *m)
 }
 
 enum { TRIGGER_DEFAULT_PERCENT = 50 /* QEMU's own (migration/options.c) */ };
+
+/* The mark of a self-start is taken out in the end, also one that an earlier qferry has left. */
+static bool take_self_mark(struct mig *m)
+{
+    struct mig_side *src = &m->side[MIG_SRC];
+    if (!mig_is_self_marked(m))
+        return false;
+    src->params_found.value[QAPI_PARAM_X_CHECKPOINT_DELAY] = MIG_SELF_MARK_DEFAULT_MS;
+    src->params_changed |= 1U << QAPI_PARAM_X_CHECKPOINT_DELAY;
+    return true;
+}
 
 /* It was begun without the encryption that is asked for now. While the source can have its guest
  * back it gets it, and nothing more goes over; later, stopping would lose the guest. */
@@ -264,6 +277,10 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         m->side[MIG_SRC].params_changed |= 1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
         policy_stopped(&m->policy_run, m->now_ns);
     }
+    m->self_start = take_self_mark(m);
+    if (m->spec.self_start && !m->self_start)
+        mig_warn(todo,
+                 "--self-start: the move that is taken up leaves the start to qferry");
     m->handed_over = is_handed_over(m);
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
     m->bandwidth_limit = src->params_found.value[QAPI_PARAM_MAX_BANDWIDTH];
@@ -365,6 +382,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
                        m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED;
         mig_secure_adopt(m);
+        (void)take_self_mark(m);
         preflight_judge(m, todo);
         mig_use_network(m, todo);
     }

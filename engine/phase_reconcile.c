@@ -170,10 +170,15 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
         }
         return;
     case STAGE_SWITCHING:
-        if (m->stuck)
+        if (m->stuck) {
             held(m, &v);
-        else
+        } else if ((v.may & MAY_CANCEL) &&
+                   m->side[MIG_SRC].migrate.status == QAPI_MIG_PRE_SWITCHOVER) {
+            blame(m); /* a source that still waits, and nobody to go to */
+            mig_go(m, MIG_ROLLBACK);
+        } else {
             mig_go(m, MIG_SWITCHOVER);
+        }
         return;
     case STAGE_LOADED:
     case STAGE_MOVED:

@@ -509,9 +509,6 @@ static void hear_destination(struct mig *m,
                              const struct mig_event *ev,
                              struct mig_todo *todo)
 {
-    if (ev->kind == MIG_EV_QMP && ev->side == MIG_DST &&
-        ev->u.qmp.kind == QAPI_EVENT_RESUME && m->dst_resume_ns == 0)
-        m->dst_resume_ns = m->now_ns;
     if (!mig_heard(ev, MIG_DST, QAPI_CONT) || !ev->u.reply.refused)
         return;
     mig_warn(todo, "destination: cont: %s", ev->u.reply.error_desc);

@@ -225,7 +225,7 @@ static bool is_others_stop(const struct mig *m)
 
 static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
-    if (may_still_load(m) && !mig_is_past(m, m->stage_ns, LOAD_MS))
+    if (may_still_load(m) && !m->self_start && !mig_is_past(m, m->stage_ns, LOAD_MS))
         return; /* mostly it fails within milliseconds */
     if (holds_a_copy(m) || may_still_load(m)) {
         if (quit_destination(m, todo))

@@ -91,6 +91,17 @@ static void go_on(struct mig *m, struct mig_todo *todo)
 static void break_loose(struct mig *m, struct mig_todo *todo)
 {
     const uint64_t stuck_ms = STUCK_MS + 2 * m->downtime_limit_ms;
+    struct owner_view v;
+    mig_view(m, &v);
+    if (m->self_start && !(v.may & MAY_YANK)) {
+        if (mig_is_past(m, m->phase_ns, stuck_ms))
+            mig_hold(
+                m,
+                "the switchover does not get on, and the destination starts the guest by "
+                "itself: the source may not be told to take it back before it is known "
+                "that the destination does not run; look at both");
+        return;
+    }
     if (m->yank_sent && mig_is_past(m, m->phase_ns, stuck_ms + STUCK_MS)) {
         m->stuck = true;
         mig_go(m, MIG_RECONCILE);
@@ -111,14 +122,27 @@ static void break_loose(struct mig *m, struct mig_todo *todo)
  * is the outcome; towards post-copy never (rule 5). */
 static void cancel_late(struct mig *m, struct mig_todo *todo)
 {
-    if (m->postcopy_asked) {
-        mig_warn(todo, "not cancelled: the guest is being handed over to the destination "
-                       "(post-copy); this cannot be taken back");
+    if (m->postcopy_asked || m->self_start) {
+        mig_warn(todo,
+                 "not cancelled: the guest is being handed over to the destination (%s); "
+                 "this cannot be taken back",
+                 m->self_start ? "which starts it by itself" : "post-copy");
         m->cancel_wanted = false;
         return;
     }
     mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled by the user");
     mig_go(m, MIG_ROLLBACK);
+}
+
+/* It waits still: what was sent got lost with a monitor. Towards a destination that starts by itself
+ * the only way is forward; said twice it does no harm, since the command names the state. */
+static void go_on_again(struct mig *m, struct mig_todo *todo)
+{
+    struct owner_view v;
+    mig_view(m, &v);
+    if (m->self_start && m->side[MIG_SRC].fresh && !m->continue_heard &&
+        (v.may & MAY_CONTINUE) && !mig_is_asked(m, MIG_SRC, QAPI_MIGRATE_CONTINUE))
+        m->continue_again = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_CONTINUE);
 }
 
 static void follow(struct mig *m, struct mig_todo *todo)
@@ -129,6 +153,8 @@ static void follow(struct mig *m, struct mig_todo *todo)
             go_on(m, todo);
         else if (m->cancel_wanted)
             cancel_late(m, todo);
+        else
+            go_on_again(m, todo);
         break;
     case QAPI_MIG_DEVICE:
     case QAPI_MIG_POSTCOPY_DEVICE:
@@ -214,9 +240,11 @@ void phase_switchover(struct mig *m, const struct mig_event *ev, struct mig_todo
     if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_CONTINUE) && ev->u.reply.refused) {
         /* It has moved on, or was cancelled, in the very moment: the status tells. */
         mig_note(todo, "source: migrate-continue: %s", ev->u.reply.error_desc);
-        mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "source: migrate-continue: %s",
-                 ev->u.reply.error_desc);
-        m->continued = false;
+        if (!m->continue_again) {
+            mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "source: migrate-continue: %s",
+                     ev->u.reply.error_desc);
+            m->continued = false;
+        }
         m->side[MIG_SRC].fresh = false;
         mig_look(m, todo, MIG_SRC);
     }

@@ -313,6 +313,8 @@ int request_option(struct request *r,
         r->spec.dry_run = true;
     else if (strcmp(name, "zero-copy") == 0)
         r->spec.zero_copy = true;
+    else if (strcmp(name, "self-start") == 0)
+        r->spec.self_start = true;
     else if (strcmp(name, "quit-source") == 0)
         r->spec.quit_source = true;
     else if (strcmp(name, "quit-destination") == 0)

@@ -42,7 +42,7 @@ int request_sides(struct request *r,
 
 /* One option by its long name without dashes; value NULL for flags. Known: set, max-downtime,
  * timeout, network, destination-address, tls-dir, port, encrypt, bandwidth, channels, compression,
- * zero-copy, unsafe, retries, bind, restart-destination, dry-run, quit-source, quit-destination,
+ * zero-copy, unsafe, retries, bind, restart-destination, dry-run, self-start, quit-source, quit-destination,
  * policy (a built-in's name). value must live until request_finish.
  * QF_E_USAGE names the option and what was wrong with it. */
 int request_option(struct request *r,

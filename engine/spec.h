@@ -55,7 +55,8 @@ enum spec_encrypt {
     X(POSTCOPY, "postcopy", false)                   \
     X(CHANNELS, "channels", false)                   \
     X(ZERO_COPY, "zero-copy", false)                 \
-    X(ENCRYPTION, "encryption", false)
+    X(ENCRYPTION, "encryption", false)               \
+    X(SELF_START, "self-start", false)
 
 enum spec_check {
 #define SPEC_CHECK_ENUM(id, name, waivable) SPEC_CHECK_##id,
@@ -96,6 +97,7 @@ struct mig_spec {
     enum spec_encrypt encrypt;
     bool encrypt_by_policy;           /* nobody asked for it but the policy */
     char encrypt_with[SPEC_TEXT_MAX]; /* X509: the folder; SSH: [USER@]HOST[:PORT] */
+    bool self_start; /* leave the guest's start on the destination to QEMU */
     bool quit_source;
     bool quit_destination;
 };

@@ -124,18 +124,19 @@ struct qapi_caps {
 
 /* ---- parameters; units of numbers are QEMU's (ms, bytes per second, percent) ---- */
 
-#define QAPI_PARAMS(X)                                          \
-    X(DOWNTIME_LIMIT, "downtime-limit")                         \
-    X(MAX_BANDWIDTH, "max-bandwidth")                           \
-    X(MAX_POSTCOPY_BANDWIDTH, "max-postcopy-bandwidth")         \
-    X(CPU_THROTTLE_INITIAL, "cpu-throttle-initial")             \
-    X(CPU_THROTTLE_INCREMENT, "cpu-throttle-increment")         \
-    X(MAX_CPU_THROTTLE, "max-cpu-throttle")                     \
-    X(THROTTLE_TRIGGER_THRESHOLD, "throttle-trigger-threshold") \
-    X(MULTIFD_CHANNELS, "multifd-channels")                     \
-    /* a word in QMP, an enum qapi_compression here */          \
-    X(MULTIFD_COMPRESSION, "multifd-compression")               \
-    X(AVAIL_SWITCHOVER_BANDWIDTH, "avail-switchover-bandwidth") /* since 8.2 */
+#define QAPI_PARAMS(X)                                                          \
+    X(DOWNTIME_LIMIT, "downtime-limit")                                         \
+    X(MAX_BANDWIDTH, "max-bandwidth")                                           \
+    X(MAX_POSTCOPY_BANDWIDTH, "max-postcopy-bandwidth")                         \
+    X(CPU_THROTTLE_INITIAL, "cpu-throttle-initial")                             \
+    X(CPU_THROTTLE_INCREMENT, "cpu-throttle-increment")                         \
+    X(MAX_CPU_THROTTLE, "max-cpu-throttle")                                     \
+    X(THROTTLE_TRIGGER_THRESHOLD, "throttle-trigger-threshold")                 \
+    X(MULTIFD_CHANNELS, "multifd-channels")                                     \
+    /* a word in QMP, an enum qapi_compression here */                          \
+    X(MULTIFD_COMPRESSION, "multifd-compression")                               \
+    X(AVAIL_SWITCHOVER_BANDWIDTH, "avail-switchover-bandwidth") /* since 8.2 */ \
+    X(X_CHECKPOINT_DELAY, "x-checkpoint-delay")                 /* COLO's, in ms */
 
 enum qapi_param {
 #define QAPI_PARAM_ENUM(id, name) QAPI_PARAM_##id,

@@ -52,6 +52,7 @@ static const char usage[] =
     "                              guest's memory on its way\n"
     "      --tls-dir DIR           ca-cert.pem, client-cert.pem, client-key.pem for tls: monitors\n"
     "      --unsafe CHECK[,CHECK]  turn the refusal of a check into a warning\n"
+    "      --self-start            leave the guest's start on the destination to QEMU\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
     "      --quit-destination      after a failure, tell the destination's QEMU to quit\n"
     "      --dry-run               the checks only: the same as preflight\n"
@@ -334,6 +335,7 @@ static const struct option options[] = {
     {"encrypt", required_argument, NULL, OPT_ENGINE},
     {"tls-dir", required_argument, NULL, OPT_ENGINE},
     {"unsafe", required_argument, NULL, OPT_ENGINE},
+    {"self-start", no_argument, NULL, OPT_ENGINE},
     {"quit-source", no_argument, NULL, OPT_ENGINE},
     {"quit-destination", no_argument, NULL, OPT_ENGINE},
     {"dry-run", no_argument, NULL, OPT_ENGINE},

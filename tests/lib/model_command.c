@@ -35,6 +35,7 @@ void model_offers(struct one *s)
         [QAPI_PARAM_MULTIFD_CHANNELS] = 2,
         [QAPI_PARAM_MULTIFD_COMPRESSION] = QAPI_COMPRESSION_NONE,
         [QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH] = 0,
+        [QAPI_PARAM_X_CHECKPOINT_DELAY] = 20000,
     };
     s->caps_offered = caps_of(s->cfg.flavour) & ~s->cfg.caps_missing;
     s->caps = s->cfg.caps_on & s->caps_offered;

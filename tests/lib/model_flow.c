@@ -515,8 +515,10 @@ static void postcopy_loaded(struct model *m)
             model_plan(m, PLAN_PC_ACTIVE, ACK_MS * MODEL_MS, 0);
     }
     d->run = loaded_run(m);
-    if (flow_runs(d->run))
-        model_event(m, MODEL_DST, "RESUME", NULL);
+    if (!flow_runs(d->run))
+        return;
+    m->truth.split = true; /* it does not wait for the source to hear of it */
+    model_event(m, MODEL_DST, "RESUME", NULL);
 }
 
 static void postcopy_active(struct model *m)

@@ -33,6 +33,7 @@ static void setup(void)
     f.spec.bandwidth_bytes_per_s = 125000000;
     f.spec.unsafe = 5;
     f.spec.quit_source = true;
+    f.spec.self_start = true;
     ck_assert_int_eq(policy_preset_load("suspend-if-needed", &f.policy, NULL), 0);
     mig_init(&f.mig, &f.spec, &f.policy);
 }
@@ -158,6 +159,7 @@ START_TEST(header_is_read_as_it_was_written)
     ck_assert_str_eq(spec.given[1], "hv2.example.org");
     ck_assert_str_eq(spec.monitor_host, "::1");
     ck_assert_int_eq(memcmp(&spec.networks, &f.spec.networks, sizeof(spec.networks)), 0);
+    ck_assert(spec.self_start);
     ck_assert(spec.quit_source && !spec.quit_destination && !spec.dry_run);
     ck_assert_int_eq(clock.t0_ns, f.clock.t0_ns);
     ck_assert_int_eq(clock.wall_ms, f.clock.wall_ms);

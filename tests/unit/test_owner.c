@@ -197,11 +197,26 @@ static bool can_run(const struct owner_facts *f)
            d->run != QAPI_RUN_UNKNOWN;
 }
 
+/* What the destination itself says, or its end, which was watched. */
+static bool says_that_it_does_not_run(const struct owner_facts *f)
+{
+    const struct owner_side *d = &f->dst;
+    if (d->reach == OWNER_DEAD)
+        return !f->handed_over && !f->unwatched;
+    if (d->reach == OWNER_ANSWERS && d->run == QAPI_RUN_INMIGRATE)
+        return d->status == QAPI_MIG_FAILED || d->status == QAPI_MIG_FAILING;
+    return d->reach == OWNER_ANSWERS && !f->handed_over && d->run != QAPI_RUN_RUNNING &&
+           d->status == QAPI_MIG_COMPLETED;
+}
+
 static const char *broken_law(const struct owner_facts *f, const struct owner_view *v)
 {
     const unsigned may = v->may;
     const bool src_answers = f->src.reach == OWNER_ANSWERS;
     const bool dst_answers = f->dst.reach == OWNER_ANSWERS;
+    if (f->self_start && (may & (MAY_CANCEL | MAY_YANK | MAY_CONT_SRC)) &&
+        !says_that_it_does_not_run(f))
+        return "the source gets its guest back beside a destination that may start it";
     if ((may & MAY_CONT_SRC) && (may & MAY_CONT_DST))
         return "both sides may be continued";
     if ((may & MAY_QUIT_SRC) && (may & MAY_QUIT_DST))
@@ -257,7 +272,7 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
 START_TEST(the_law_holds_for_all_facts)
 {
     unsigned long n = 0;
-    for (unsigned flags = 0; flags < 8; flags++) {
+    for (unsigned flags = 0; flags < 32; flags++) {
         for (unsigned i = 0; i < 3 * N_RUNS * N_STATUSES; i++) {
             for (unsigned k = 0; k < 3 * N_RUNS * N_STATUSES; k++) {
                 const struct owner_facts f = {
@@ -270,6 +285,8 @@ START_TEST(the_law_holds_for_all_facts)
                     .handed_over = flags & 1,
                     .cont_refused = (flags & 2) != 0,
                     .continued = (flags & 4) != 0,
+                    .self_start = (flags & 12) == 12, /* only then */
+                    .unwatched = (flags & 16) != 0,
                 };
                 struct owner_view v;
                 owner_of(&f, &v);

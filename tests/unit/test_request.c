@@ -213,6 +213,7 @@ START_TEST(nothing_given_is_the_default)
     ck_assert_uint_eq(f.r.spec.unsafe, 0);
     ck_assert_uint_eq(f.r.spec.retries, 1);
     ck_assert(!f.r.spec.restarts && !f.r.restart_command);
+    ck_assert(!f.r.spec.self_start);
     ck_assert(!f.r.spec.dry_run && !f.r.spec.quit_source && !f.r.spec.quit_destination);
 }
 END_TEST
@@ -220,9 +221,11 @@ END_TEST
 START_TEST(flags_are_flags)
 {
     option("dry-run", NULL);
+    option("self-start", NULL);
     option("quit-source", NULL);
     option("quit-destination", NULL);
     ck_assert(f.r.spec.dry_run && f.r.spec.quit_source && f.r.spec.quit_destination);
+    ck_assert(f.r.spec.self_start);
 }
 END_TEST
 
