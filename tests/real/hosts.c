@@ -151,8 +151,8 @@ static const char *no_namespaces(void)
 
     if (geteuid() != 0)
         return "network namespaces need root";
-    if (system("command -v ip >/dev/null 2>&1") != 0)
-        return "no ip program: install iproute2";
+    if (system("command -v ip >/dev/null && command -v ss >/dev/null") != 0)
+        return "no ip or ss program: install iproute2";
     snprintf(
         command, sizeof(command),
         "ip netns add %s 2>/dev/null && ip link add qf-try netns %s type veth peer name "
