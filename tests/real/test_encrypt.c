@@ -19,10 +19,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/lib/certs.h"
 #include "tests/real/move.h"
-
-#define SSHD "/usr/sbin/sshd"
+#include "tests/real/pki.h"
+#include "tests/real/sshd.h"
 
 /* About two seconds of memory: 16 MiB of it are not zero. */
 #define SLOWLY "--bandwidth", "10MiB"
@@ -46,8 +45,6 @@ static struct fixture {
     struct cert ca;
     char pki[LAB_PATH_MAX];      /* QEMU's certificates ... */
     char x509[LAB_PATH_MAX + 8]; /* ... as the option has them */
-    char ssh[64];                /* likewise: the tunnel */
-    unsigned ssh_port;
     struct wire wire;
     bool watched;
 } f;
@@ -524,28 +521,14 @@ END_TEST
 
 /* ---- x509 ---- */
 
-static void make(const char *who, const char *san, long from_s, long to_s)
-{
-    char name[64];
-    struct cert c;
-    cert_make(&c, &f.ca,
-              &(struct cert_opts){.cn = who, .san = san, .from_s = from_s, .to_s = to_s});
-    snprintf(name, sizeof(name), "%s-cert.pem", who);
-    cert_write(f.pki, name, cert_pem(&c), 0644);
-    snprintf(name, sizeof(name), "%s-key.pem", who);
-    cert_write(f.pki, name, cert_key_pem(&c), 0600);
-    cert_free(&c);
-}
-
 static void make_pki(const char *san)
 {
     lab_path(f.w.lab, "pki", f.pki);
     snprintf(f.x509, sizeof(f.x509), "x509:%s", f.pki);
     ck_assert_int_eq(mkdir(f.pki, 0700), 0);
-    cert_make(&f.ca, NULL, &(struct cert_opts){.cn = "lab", .ca = true});
-    cert_write(f.pki, "ca-cert.pem", cert_pem(&f.ca), 0644);
-    make("server", san, 0, 0);
-    make("client", NULL, 0, 0);
+    pki_ca(&f.ca, f.pki);
+    pki_add(f.pki, &f.ca, "server", san, 0, 0);
+    pki_add(f.pki, &f.ca, "client", NULL, 0, 0);
 }
 
 START_TEST(memory_is_not_seen_with_certificates)
@@ -583,12 +566,12 @@ START_TEST(certificates_that_are_no_good_are_refused)
     world_pair(&f.w, "ws=16");
     expect_bad_pki(
         "server-cert.pem: the certificate is for elsewhere.example, not for 127.0.0.1");
-    make("server", "IP:127.0.0.1", -7200, -3600);
+    pki_add(f.pki, &f.ca, "server", "IP:127.0.0.1", -7200, -3600);
     expect_bad_pki("server-cert.pem: the certificate has expired (");
-    make("server", "IP:127.0.0.1", 0, 0);
-    make("client", NULL, -7200, -3600);
+    pki_add(f.pki, &f.ca, "server", "IP:127.0.0.1", 0, 0);
+    pki_add(f.pki, &f.ca, "client", NULL, -7200, -3600);
     expect_bad_pki("client-cert.pem: the certificate has expired (");
-    make("client", NULL, 0, 0);
+    pki_add(f.pki, &f.ca, "client", NULL, 0, 0);
     snprintf(path, sizeof(path), "%s/server-key.pem", f.pki);
     ck_assert_int_eq(chmod(path, 0644), 0);
     expect_bad_pki(
@@ -600,92 +583,18 @@ END_TEST
 
 /* ---- ssh ---- */
 
-static void write_text(const char *name, const char *text)
+/* The other host is this one; what qferry leaves over there is where the test looks. */
+static void start_sshd(void)
 {
-    cert_write(lab_dir(f.w.lab), name, strdup(text), 0600);
+    char more[LAB_PATH_MAX + 32];
+    snprintf(more, sizeof(more), "SetEnv QFERRY_RUN_DIR=%s\n", f.run);
+    (void)sshd_start(&f.w, more);
 }
 
-static void make_key(const char *name)
+/* The ssh that the tunnel for the memory is. */
+static void kill_tunnel(void)
 {
-    char path[LAB_PATH_MAX];
-    struct lab_proc *p;
-    lab_path(f.w.lab, name, path);
-    ck_assert_int_eq(
-        world_run(&f.w, ARGS("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path),
-                  &p),
-        0);
-}
-
-static void know_host(const char *key)
-{
-    char path[LAB_PATH_MAX];
-    char name[64];
-    char type[64] = "";
-    char text[512] = "";
-    char line[1024];
-    snprintf(name, sizeof(name), "%s.pub", key);
-    FILE *file = fopen(lab_path(f.w.lab, name, path), "r");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(fscanf(file, "%63s %511s", type, text), 2);
-    (void)fclose(file);
-    snprintf(line, sizeof(line), "hv %s %s\n", type, text);
-    write_text("known_hosts", line);
-}
-
-static bool is_port_open(unsigned port)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool open = connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
-    (void)close(fd);
-    return open;
-}
-
-/* The other host is this one, as test_remote.c has it. */
-static struct lab_proc *start_sshd(void)
-{
-    char text[2048];
-    char config[LAB_PATH_MAX];
-    const char *const dir = lab_dir(f.w.lab);
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    socklen_t len = sizeof(at);
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
-    (void)close(fd);
-    f.ssh_port = ntohs(at.sin_port);
-    make_key("host_key");
-    make_key("user_key");
-    if (geteuid() == 0) /* where its unprivileged part lives */
-        (void)mkdir("/run/sshd", 0755);
-    snprintf(text, sizeof(text),
-             "Port %u\nListenAddress 127.0.0.1\nHostKey %s/host_key\n"
-             "AuthorizedKeysFile %s/user_key.pub\nPidFile none\nUsePAM no\nStrictModes no\n"
-             "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-             "PermitRootLogin prohibit-password\nSetEnv QFERRY_RUN_DIR=%s\n",
-             f.ssh_port, dir, dir, f.run);
-    write_text("sshd_config", text);
-    snprintf(text, sizeof(text),
-             "Host hv\n  HostName 127.0.0.1\n  Port %u\n  HostKeyAlias hv\n"
-             "Host *\n  IdentityFile %s/user_key\n  IdentitiesOnly yes\n"
-             "  UserKnownHostsFile %s/known_hosts\n  GlobalKnownHostsFile /dev/null\n",
-             f.ssh_port, dir, dir);
-    write_text("ssh_config", text);
-    know_host("host_key");
-    snprintf(text, sizeof(text), "ssh -F %s/ssh_config", dir);
-    ck_assert_int_eq(setenv("QFERRY_SSH", text, 1), 0);
-    lab_path(f.w.lab, "sshd_config", config);
-    struct lab_proc *p = lab_spawn(f.w.lab, ARGS(SSHD, "-D", "-e", "-f", config));
-    ck_assert_ptr_nonnull(p);
-    f.w.own[f.w.n_own++] = lab_proc_pid(p);
-    f.w.reaps = true;
-    while (!is_port_open(f.ssh_port)) {
-        ck_assert(lab_proc_alive(p));
-        lab_pump(f.w.lab, 20);
-    }
-    return p;
+    sshd_signal_ssh(&f.w, "KILL", "-L");
 }
 
 START_TEST(memory_is_not_seen_in_a_tunnel)
@@ -739,13 +648,11 @@ END_TEST
 /* It breaks: a lost network, and ssh's words are told. */
 START_TEST(a_tunnel_that_breaks_gives_the_guest_back)
 {
-    struct lab_proc *p;
     start_sshd();
     world_pair(&f.w, "ws=24 rate=500");
     struct move *m = move_begin(&f.w, ARGS("--encrypt", "ssh:hv", SLOWLY));
     move_wait_memory(m);
-    const char *shell = "kill -9 $(pgrep -f \"^ssh -F $0/ssh_config.*-L\")";
-    ck_assert_int_eq(world_run(&f.w, ARGS("sh", "-c", shell, lab_dir(f.w.lab)), &p), 0);
+    kill_tunnel();
     move_end(m);
     move_expect(m, 4, "failed", "source");
     ck_assert(move_has(m, "warning", "message", "the tunnel for the memory has ended"));
@@ -759,13 +666,13 @@ START_TEST(what_ssh_says_is_said_before_anything_is_touched)
 {
     start_sshd();
     world_pair(&f.w, "ws=16");
-    know_host("user_key"); /* the host's key is another one than it was */
+    sshd_know_host(&f.w, "user_key"); /* the host's key is another one than it was */
     struct move *m = move_run(&f.w, ARGS("--encrypt", "ssh:hv"));
     move_expect(m, 3, "refused", "source");
     move_expect_reason(m, "has changed");
     move_expect_reason(m, "Host key verification failed");
     expect_untouched();
-    write_text("known_hosts", "");
+    sshd_know_host(&f.w, NULL);
     m = move_run(&f.w, ARGS("--encrypt", "ssh:hv"));
     move_expect(m, 3, "refused", "source");
     move_expect_reason(m, "Host key verification failed");
@@ -875,11 +782,9 @@ END_TEST
 
 START_TEST(a_post_copy_without_its_tunnel_is_held)
 {
-    struct lab_proc *p;
     start_sshd();
     struct move *m = begin_post_copy("ssh:hv", false);
-    const char *shell = "kill -9 $(pgrep -f \"^ssh -F $0/ssh_config.*-L\")";
-    ck_assert_int_eq(world_run(&f.w, ARGS("sh", "-c", shell, lab_dir(f.w.lab)), &p), 0);
+    kill_tunnel();
     move_end(m);
     ck_assert_int_eq(m->exit, 7);
     move_expect_reason(m, "its tunnel has ended");
@@ -954,6 +859,7 @@ END_TEST
 
 static Suite *encrypt_suite(void)
 {
+    const bool has_sshd = sshd_is_there();
     Suite *s = suite_create("encrypt");
     TCase *t;
     if (geteuid() == 0) {
@@ -965,10 +871,10 @@ static Suite *encrypt_suite(void)
         tcase_add_test(t, memory_is_not_seen_where_the_policy_requires_encryption);
         tcase_add_test(t, memory_is_not_seen_in_post_copy);
         tcase_add_test(t, memory_is_not_seen_with_certificates);
-        if (access(SSHD, X_OK) == 0)
+        if (has_sshd) {
             tcase_add_test(t, memory_is_not_seen_in_a_tunnel);
-        if (access(SSHD, X_OK) == 0)
             tcase_add_test(t, a_post_copy_is_recovered_through_its_tunnel);
+        }
         suite_add_tcase(s, t);
     } else {
         (void)printf("skipped in part: only root can look at the traffic\n");
@@ -997,10 +903,8 @@ static Suite *encrypt_suite(void)
     tcase_add_test(t, a_name_is_given_where_the_certificate_has_no_address);
     tcase_add_test(t, certificates_that_are_no_good_are_refused);
     suite_add_tcase(s, t);
-    if (access(SSHD, X_OK) != 0) {
-        (void)printf("skipped in part: no " SSHD "\n");
+    if (!has_sshd)
         return s;
-    }
     t = tcase_create("ssh");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, REAL_TIMEOUT_S);
