@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tests/real/hosts.h"
+#include "tests/real/postcopy.h"
 
 static const char two[] =
     "{\"networks\": [\n"
@@ -25,10 +26,9 @@ static const char two[] =
 static const char one[] =
     "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.77.1.0/24\"}]}\n";
 
-/* Post-copy for a quarter of a minute, until it is let loose. */
-#define SLOWLY                                                                     \
-    "-p", "post-copy", "--set", "postcopy.bandwidth=2MiB", "--bandwidth", "40MiB", \
-        "--destination-address", "10.77.1.2", "--destination-address", "10.77.2.2"
+#define SLOWLY                                                                      \
+    POSTCOPY_SLOWLY, "--destination-address", "10.77.1.2", "--destination-address", \
+        "10.77.2.2"
 #define NETWORKS "-n", f.file
 
 static struct fixture {
@@ -124,39 +124,22 @@ static struct move *begin(const char *const *extra)
 {
     hosts_pair(&f.w, "ws=24 flat");
     struct move *m = move_begin(&f.w, extra);
-    move_wait_phase(m, "postcopy");
-    ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
-    lab_events_mark(f.w.src);
-    lab_events_mark(f.w.dst);
+    postcopy_wait_begun(m);
     return m;
 }
 
 static void wait_for(struct lab_vm *vm, const char *status)
 {
-    if (lab_wait_event(vm, "MIGRATION", "status", status, 0) == 0)
-        return;
-    lab_vm_dump(f.w.src);
-    lab_vm_dump(f.w.dst);
-    for (unsigned i = 0; i < f.w.n_moves; i++)
-        lab_proc_dump(f.w.moves[i].proc);
-    ck_abort_msg("no %s", status);
+    postcopy_wait_status(&f.w, vm, status);
 }
 
-/* It goes on; now it may be quick. */
 static void expect_recovered(struct move *m, const char *network)
 {
-    wait_for(f.w.src, "postcopy-active");
-    ck_assert_int_eq(
-        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
-        0);
-    move_end(m);
-    move_expect(m, 0, "completed", "destination");
+    postcopy_expect_recovered(m);
     ck_assert_str_eq(move_result(m, "mode"), "postcopy");
     if (network)
         ck_assert_str_eq(move_result(m, "network"), network);
-    ck_assert(move_has(m, "decision", "action", "recover"));
     ck_assert(move_has(m, "decision", "action", "continue"));
-    expect_guest_on(&f.w, f.w.dst);
 }
 
 /* Everything that can be tried again fails until this is undone. */
@@ -166,12 +149,6 @@ static void interrupt(void)
     swallow(1);
     wait_for(f.w.src, "postcopy-paused");
     wait_for(f.w.dst, "postcopy-paused");
-}
-
-static void kill_qferry(struct move *m)
-{
-    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
-    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
 }
 
 static struct move *take_up(const char *command, const char *const *extra)
