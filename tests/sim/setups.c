@@ -1,6 +1,6 @@
 #include "setups.h"
 
-#include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "netsel/networks_json.h"
@@ -55,4 +55,13 @@ void sim_cancel_at(struct sim_setup *u, int64_t t_ns)
     ck_assert_uint_lt(u->n_doings, SIM_DOINGS_MAX);
     u->doing[u->n_doings++] =
         (struct sim_doing){.when = SIM_AT_TIME, .what = SIM_CANCEL, .t_ns = t_ns};
+}
+
+int sim_main(Suite *s)
+{
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

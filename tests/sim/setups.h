@@ -1,6 +1,9 @@
-/* What several of these tests give a run: networks, and things that happen at a phase. */
+/* What several of these tests share: networks and things that happen at a phase, which they give a
+ * run, and their main(). */
 #ifndef QF_TESTS_SIM_SETUPS_H
 #define QF_TESTS_SIM_SETUPS_H
+
+#include <check.h>
 
 #include "sim.h"
 
@@ -19,5 +22,8 @@ struct sim_doing *sim_at_phase(struct sim_setup *u,
 
 /* One more doing: a cancel at that time. */
 void sim_cancel_at(struct sim_setup *u, int64_t t_ns);
+
+/* Run and free the suite; the exit status. */
+int sim_main(Suite *s);
 
 #endif

@@ -1,6 +1,5 @@
 /* Encryption in the course of a move: what is told to whom, when, and what is taken back. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "setups.h"
@@ -256,9 +255,5 @@ int main(void)
     tcase_add_loop_test(t, credentials_on_one_side_are_refused, 0, 2);
     tcase_add_test(t, a_move_in_the_clear_is_given_back);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

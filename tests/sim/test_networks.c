@@ -1,7 +1,6 @@
 /* The choice of a network in the course of a move: what is decided, journaled and replayed. The
  * rules themselves are a table in tests/unit/test_netsel.c. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/units.h"
@@ -531,9 +530,5 @@ int main(void)
     tcase_add_loop_test(t, it_is_made_and_not_taken, 0, 2);
     tcase_add_test(t, it_is_made_and_the_source_does_not_say_whether_it_has_it);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

@@ -1,7 +1,6 @@
 /* Post-copy that is interrupted, in virtual time: who notices, which network is left, what is
  * refused, who dies, and which qferry mends it; on QEMU 7.2, 10.0 and 11.1. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/units.h"
@@ -432,9 +431,5 @@ int main(void)
     tcase_add_loop_test(t, a_key_lasts_for_the_next_qferry, 0, 2);
     tcase_add_test(t, a_certificate_is_good_for_another_network);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }
