@@ -101,7 +101,7 @@ BIO *cert_bio(const struct qmp_tls_pem *pem)
 }
 
 /* No passphrase is asked for: qferry may have no terminal. */
-int cert_on_passphrase(char *buf, int size, int rwflag, void *asked)
+static int on_passphrase(char *buf, int size, int rwflag, void *asked)
 {
     (void)buf;
     (void)size;
@@ -122,12 +122,7 @@ int cert_check_dates(const X509 *cert, const char *name, struct qf_err *err)
     return 0;
 }
 
-/* ---- a folder for QEMU ---- */
-
-/* One certificate, and those that follow it. */
-static X509 *read_cert(const struct qmp_tls_pem *pem,
-                       STACK_OF(X509) * between,
-                       struct qf_err *err)
+X509 *cert_read(const struct qmp_tls_pem *pem, STACK_OF(X509) * between, struct qf_err *err)
 {
     char why[160];
     BIO *bio = cert_bio(pem);
@@ -144,30 +139,38 @@ static X509 *read_cert(const struct qmp_tls_pem *pem,
     return cert;
 }
 
+EVP_PKEY *cert_read_key(const struct qmp_tls_pem *pem,
+                        const char *locked,
+                        struct qf_err *err)
+{
+    char why[160];
+    bool asked = false;
+    BIO *bio = cert_bio(pem);
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, on_passphrase, &asked) : NULL;
+    if (asked)
+        (void)qf_fail(err, QF_E_USAGE, "%s: the key has a passphrase%s", pem->name, locked);
+    else if (!key)
+        (void)qf_fail(err, QF_E_USAGE, "%s: no private key in PEM form: %s", pem->name,
+                      cert_openssl_text(why, sizeof(why)));
+    ERR_clear_error();
+    BIO_free(bio);
+    return key;
+}
+
+/* ---- a folder for QEMU ---- */
+
 static int check_key(const X509 *cert,
                      const struct qmp_tls_pem *of,
                      const struct qmp_tls_pem *pem,
                      struct qf_err *err)
 {
-    char why[160];
-    bool asked = false;
-    int rc = 0;
-    BIO *bio = cert_bio(pem);
-    EVP_PKEY *key =
-        bio ? PEM_read_bio_PrivateKey(bio, NULL, cert_on_passphrase, &asked) : NULL;
-    if (asked)
-        rc = qf_fail(err, QF_E_USAGE,
-                     "%s: the key has a passphrase, which QEMU would not be told",
-                     pem->name);
-    else if (!key)
-        rc = qf_fail(err, QF_E_USAGE, "%s: no private key in PEM form: %s", pem->name,
-                     cert_openssl_text(why, sizeof(why)));
-    else if (X509_check_private_key(cert, key) != 1)
+    EVP_PKEY *key = cert_read_key(pem, ", which QEMU would not be told", err);
+    int rc = key ? 0 : -(int)QF_E_USAGE;
+    if (key && X509_check_private_key(cert, key) != 1)
         rc = qf_fail(err, QF_E_USAGE, "%s: the key does not fit the certificate %s",
                      pem->name, of->name);
     ERR_clear_error();
     EVP_PKEY_free(key);
-    BIO_free(bio);
     return rc;
 }
 
@@ -230,7 +233,7 @@ int qmp_cert_check(const struct qmp_tls_pem *ca,
 {
     ERR_clear_error();
     STACK_OF(X509) *between = sk_X509_new_null();
-    X509 *own = between ? read_cert(cert, between, err) : NULL;
+    X509 *own = between ? cert_read(cert, between, err) : NULL;
     int rc = 0;
     if (!between)
         rc = qf_fail(err, QF_E_NOMEM, "no memory to check certificates");
@@ -252,7 +255,7 @@ bool qmp_cert_is_for(const struct qmp_tls_pem *cert,
                      char names[QMP_TLS_NAME])
 {
     ERR_clear_error();
-    X509 *own = read_cert(cert, NULL, NULL);
+    X509 *own = cert_read(cert, NULL, NULL);
     char ip[QMP_TLS_NAME];
     bool fits = false;
     names[0] = '\0';

@@ -26,8 +26,17 @@ void cert_names(const X509 *cert, char *text, size_t size);
 /* Over the text, which stays the caller's. NULL: no memory, or far too long. */
 BIO *cert_bio(const struct qmp_tls_pem *pem);
 
-/* A passphrase is refused; arg: a bool that is set when there was one. */
-int cert_on_passphrase(char *buf, int size, int rwflag, void *asked);
+/* The first certificate, the caller's to free; those that follow it are added to `between` (NULL:
+ * they are of no interest). NULL: QF_E_USAGE, it is none. */
+X509 *cert_read(const struct qmp_tls_pem *pem,
+                STACK_OF(X509) * between,
+                struct qf_err *err);
+
+/* A private key, the caller's to free. NULL: QF_E_USAGE, it is none, or it has a passphrase, for
+ * which nobody is asked; `locked` ends that sentence. */
+EVP_PKEY *cert_read_key(const struct qmp_tls_pem *pem,
+                        const char *locked,
+                        struct qf_err *err);
 
 /* QF_E_USAGE: it has expired, or is not valid yet. */
 int cert_check_dates(const X509 *cert, const char *name, struct qf_err *err);

@@ -88,32 +88,55 @@ static struct qmp_tls_pem pem(const struct file *f)
     return (struct qmp_tls_pem){.name = f->path, .text = f->text, .len = f->len};
 }
 
+/* A folder's; what is not there has no text. */
+struct folder {
+    struct file ca;
+    struct file cert;
+    struct file key;
+};
+
+/* Also after a failure forget() is due. */
+static int load_folder(const char *dir,
+                       enum qmp_cert_role role,
+                       bool optional,
+                       struct folder *f,
+                       struct qf_err *err)
+{
+    const bool server = role == QMP_CERT_SERVER;
+    int rc = load(dir, "ca-cert.pem", false, false, &f->ca, err);
+    if (rc == 0)
+        rc = load(dir, server ? "server-cert.pem" : "client-cert.pem", optional, false,
+                  &f->cert, err);
+    if (rc == 0)
+        rc = load(dir, server ? "server-key.pem" : "client-key.pem", optional, true,
+                  &f->key, err);
+    return rc;
+}
+
+static void forget(struct folder *f)
+{
+    if (f->key.text)
+        explicit_bzero(f->key.text, f->key.len);
+    free(f->ca.text);
+    free(f->cert.text);
+    free(f->key.text);
+}
+
 int qmp_creds_load(const char *dir, struct qmp_tls_creds **creds, struct qf_err *err)
 {
-    struct file ca = {.text = NULL};
-    struct file cert = {.text = NULL};
-    struct file key = {.text = NULL};
+    struct folder f = {.key.text = NULL};
     int rc = 0;
     if (!dir || dir[0] == '\0')
         dir = getenv("QFERRY_TLS_DIR");
-    if (dir && dir[0] != '\0') {
-        rc = load(dir, "ca-cert.pem", false, false, &ca, err);
-        if (rc == 0)
-            rc = load(dir, "client-cert.pem", true, false, &cert, err);
-        if (rc == 0)
-            rc = load(dir, "client-key.pem", true, true, &key, err);
-    }
+    if (dir && dir[0] != '\0')
+        rc = load_folder(dir, QMP_CERT_CLIENT, true, &f, err);
     if (rc == 0) {
-        const struct qmp_tls_pem ca_pem = pem(&ca);
-        const struct qmp_tls_pem cert_pem = pem(&cert);
-        const struct qmp_tls_pem key_pem = pem(&key);
-        rc = qmp_tls_creds_new(&ca_pem, &cert_pem, &key_pem, creds, err);
+        const struct qmp_tls_pem ca = pem(&f.ca);
+        const struct qmp_tls_pem cert = pem(&f.cert);
+        const struct qmp_tls_pem key = pem(&f.key);
+        rc = qmp_tls_creds_new(&ca, &cert, &key, creds, err);
     }
-    if (key.text)
-        explicit_bzero(key.text, key.len);
-    free(ca.text);
-    free(cert.text);
-    free(key.text);
+    forget(&f);
     return rc;
 }
 
@@ -143,29 +166,16 @@ int qmp_creds_check(const char *dir,
                     unsigned *host,
                     struct qf_err *err)
 {
-    const bool server = role == QMP_CERT_SERVER;
-    struct file ca = {.text = NULL};
-    struct file cert = {.text = NULL};
-    struct file key = {.text = NULL};
-    int rc = load(dir, "ca-cert.pem", false, false, &ca, err);
-    if (rc == 0)
-        rc = load(dir, server ? "server-cert.pem" : "client-cert.pem", false, false, &cert,
-                  err);
-    if (rc == 0)
-        rc =
-            load(dir, server ? "server-key.pem" : "client-key.pem", false, true, &key, err);
+    struct folder f = {.key.text = NULL};
+    int rc = load_folder(dir, role, false, &f, err);
     if (rc == 0) {
-        const struct qmp_tls_pem ca_pem = pem(&ca);
-        const struct qmp_tls_pem cert_pem = pem(&cert);
-        const struct qmp_tls_pem key_pem = pem(&key);
-        rc = qmp_cert_check(&ca_pem, &cert_pem, &key_pem, role, err);
-        if (rc == 0 && server)
-            rc = check_host(&cert_pem, hosts, n, host, err);
+        const struct qmp_tls_pem ca = pem(&f.ca);
+        const struct qmp_tls_pem cert = pem(&f.cert);
+        const struct qmp_tls_pem key = pem(&f.key);
+        rc = qmp_cert_check(&ca, &cert, &key, role, err);
+        if (rc == 0 && role == QMP_CERT_SERVER)
+            rc = check_host(&cert, hosts, n, host, err);
     }
-    if (key.text)
-        explicit_bzero(key.text, key.len);
-    free(ca.text);
-    free(cert.text);
-    free(key.text);
+    forget(&f);
     return rc;
 }

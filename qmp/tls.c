@@ -48,20 +48,25 @@ static int load_ca(SSL_CTX *ctx, const struct qmp_tls_pem *ca, struct qf_err *er
 static int load_cert(SSL_CTX *ctx, const struct qmp_tls_pem *pem, struct qf_err *err)
 {
     char why[160];
-    BIO *bio = cert_bio(pem);
-    X509 *cert = bio ? PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL) : NULL;
-    int rc = cert ? cert_check_dates(cert, pem->name, err) : 0;
-    if (cert && rc == 0 && SSL_CTX_use_certificate(ctx, cert) == 1) {
-        X509 *between;
-        while ((between = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
-            if (SSL_CTX_add0_chain_cert(ctx, between) != 1)
-                X509_free(between);
-        ERR_clear_error();
-    } else if (rc == 0)
+    STACK_OF(X509) *between = sk_X509_new_null();
+    X509 *cert = between ? cert_read(pem, between, err) : NULL;
+    X509 *more;
+    int rc = 0;
+    if (!between)
+        rc = qf_fail(err, QF_E_NOMEM, "no memory for certificates");
+    else if (!cert)
+        rc = -(int)QF_E_USAGE;
+    if (rc == 0)
+        rc = cert_check_dates(cert, pem->name, err);
+    if (rc == 0 && SSL_CTX_use_certificate(ctx, cert) != 1)
         rc = qf_fail(err, QF_E_USAGE, "%s: no certificate in PEM form: %s", pem->name,
                      cert_openssl_text(why, sizeof(why)));
+    while (rc == 0 && (more = sk_X509_shift(between)) != NULL)
+        if (SSL_CTX_add0_chain_cert(ctx, more) != 1)
+            X509_free(more);
+    ERR_clear_error();
     X509_free(cert);
-    BIO_free(bio);
+    sk_X509_pop_free(between, X509_free);
     return rc;
 }
 
@@ -70,25 +75,15 @@ static int load_key(SSL_CTX *ctx,
                     const struct qmp_tls_pem *pem,
                     struct qf_err *err)
 {
-    char why[160];
-    bool asked = false;
-    int rc = 0;
-    BIO *bio = cert_bio(pem);
-    EVP_PKEY *key =
-        bio ? PEM_read_bio_PrivateKey(bio, NULL, cert_on_passphrase, &asked) : NULL;
-    if (asked)
-        rc = qf_fail(err, QF_E_USAGE,
-                     "%s: the key has a passphrase; qferry needs one without", pem->name);
-    else if (!key)
-        rc = qf_fail(err, QF_E_USAGE, "%s: no private key in PEM form: %s", pem->name,
-                     cert_openssl_text(why, sizeof(why)));
+    EVP_PKEY *key = cert_read_key(pem, "; qferry needs one without", err);
+    int rc = key ? 0 : -(int)QF_E_USAGE;
     /* use_PrivateKey itself refuses a key that does not fit */
-    else if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
+    if (key &&
+        (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1))
         rc = qf_fail(err, QF_E_USAGE, "%s: the key does not fit the certificate %s",
                      pem->name, cert->name);
     ERR_clear_error();
     EVP_PKEY_free(key);
-    BIO_free(bio);
     return rc;
 }
 

@@ -45,7 +45,13 @@ void hosts_pair(struct world *w, const char *append);
 /* Bytes that an interface of the destination's host has received. */
 long long hosts_received(const char *interface);
 
+/* Why there can be no hosts here, or NULL. Only under one of the main functions below. */
+const char *hosts_missing(void);
+
 /* main(): skip with a reason where there can be no namespaces. */
 int hosts_main(Suite *(*suite)(void));
+
+/* main() where only some of the tests need hosts: `suite` asks hosts_missing(), and leaves them out. */
+int hosts_main_partly(Suite *(*suite)(void));
 
 #endif

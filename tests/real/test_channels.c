@@ -1,39 +1,21 @@
 /* Channels (multifd) between real QEMUs, TCG: moves with them, compressed, without a copy, together
  * with post-copy where QEMU can, cancelled and killed. QEMU 7.2, or what QFERRY_QEMU names.
  *
- * The silent network is a pair of namespaces, and needs root and iproute2. */
+ * The silent network is between two hosts (hosts.h), and needs root and iproute2. */
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/real/move.h"
+#include "tests/real/hosts.h"
 
 #define SLOWLY "--bandwidth", "40MiB"
 
 static struct fixture {
     struct world w;
-    char ns[2][32]; /* "": none */
-    char qemu[2][LAB_PATH_MAX];
-    const char *prefix[5];
 } f;
-
-static void remove_namespaces(void)
-{
-    char command[128];
-
-    for (unsigned i = 0; i < 2; i++) {
-        if (f.ns[i][0] == '\0')
-            continue;
-        snprintf(command, sizeof(command), "[ ! -e /run/netns/%s ] || ip netns del %s",
-                 f.ns[i], f.ns[i]);
-        (void)!system(command);
-    }
-}
 
 static void setup(void)
 {
@@ -44,7 +26,7 @@ static void setup(void)
 static void teardown(void)
 {
     world_close(&f.w);
-    remove_namespaces();
+    hosts_close();
 }
 
 /* ---- what QEMU says ---- */
@@ -300,7 +282,6 @@ START_TEST(zero_copy_needs_memory_that_may_be_locked)
 {
     char script[LAB_PATH_MAX];
     char command[256];
-    const char *qemu = getenv("QFERRY_QEMU");
     FILE *file = fopen(lab_path(f.w.lab, "limited-qemu", script), "w");
 
     ck_assert_ptr_nonnull(file);
@@ -308,7 +289,7 @@ START_TEST(zero_copy_needs_memory_that_may_be_locked)
         file,
         "#!/bin/sh\nexec prlimit --memlock=1048576: setpriv --bounding-set=-ipc_lock %s "
         "\"$@\"\n",
-        qemu && *qemu ? qemu : "qemu-system-x86_64");
+        lab_qemu(false));
     ck_assert_int_eq(fclose(file), 0);
     ck_assert_int_eq(chmod(script, 0700), 0);
     world_pair_of(&f.w, &(struct lab_vm_opts){.qemu = script, .append = "ws=16 rate=500"});
@@ -385,61 +366,15 @@ END_TEST
 
 /* ---- a network that says nothing any more ---- */
 
-static void sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void sh(const char *format, ...)
-{
-    char command[512];
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(command, sizeof(command), format, ap);
-    va_end(ap);
-    ck_assert_msg(system(command) == 0, "failed: %s", command);
-}
-
-static void make_network(void)
-{
-    const char *qemu = getenv("QFERRY_QEMU");
-
-    for (unsigned i = 0; i < 2; i++) {
-        snprintf(f.ns[i], sizeof(f.ns[i]), "qfchan-%d-%u", (int)getpid(), i);
-        sh("ip netns add %s", f.ns[i]);
-        FILE *file =
-            fopen(lab_path(f.w.lab, i == 0 ? "src-qemu" : "dst-qemu", f.qemu[i]), "w");
-        ck_assert_ptr_nonnull(file);
-        fprintf(file, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", f.ns[i],
-                qemu && *qemu ? qemu : "qemu-system-x86_64");
-        ck_assert_int_eq(fclose(file), 0);
-        ck_assert_int_eq(chmod(f.qemu[i], 0700), 0);
-    }
-    sh("ip link add mig netns %s type veth peer name mig netns %s", f.ns[0], f.ns[1]);
-    for (unsigned i = 0; i < 2; i++) {
-        sh("ip -n %s addr add 10.78.1.%u/24 dev mig", f.ns[i], i + 1);
-        sh("ip -n %s link set mig up", f.ns[i]);
-    }
-}
-
-/* The path ends in nothing, the carrier stays: packets to an Ethernet address that nobody has. */
-static void silence(void)
-{
-    sh("ip -n %s neigh replace 10.78.1.2 lladdr 02:00:00:00:00:78 nud permanent dev mig",
-       f.ns[0]);
-}
-
 /* QEMU then stays in `cancelling` (7.2, 11.1) until it is yanked. */
 START_TEST(a_cancel_works_in_a_silent_network)
 {
-    make_network();
-    f.w.src = world_vm(&f.w, &(struct lab_vm_opts){.qemu = f.qemu[0], .append = BUSY});
-    ck_assert_int_eq(lab_guest_ready(f.w.src), 0);
-    f.w.src_settings = settings_of(f.w.src);
-    f.w.dst = world_vm(
-        &f.w, &(struct lab_vm_opts){.qemu = f.qemu[1], .incoming = true, .paused = true});
+    hosts_open(&f.w);
+    hosts_pair(&f.w, BUSY);
     struct move *m = move_begin(
-        &f.w, ARGS(SLOWLY, "--channels", "4", "--destination-address", "10.78.1.2"));
+        &f.w, ARGS(SLOWLY, "--channels", "4", "--destination-address", "10.77.1.2"));
     move_wait_memory(m);
-    silence();
+    hosts_make_black_hole("mig0", 1);
     /* Until nothing moves: the buffers of the kernel are full. */
     for (long long before = -1, now = 0; before != now;) {
         lab_pump(f.w.lab, 300);
@@ -456,6 +391,7 @@ END_TEST
 
 static Suite *channels_suite(void)
 {
+    const char *no_hosts = hosts_missing();
     Suite *s = suite_create("channels");
     TCase *t = tcase_create("moves");
 
@@ -496,7 +432,9 @@ static Suite *channels_suite(void)
     tcase_set_timeout(t, REAL_TIMEOUT_S);
     tcase_add_test(t, a_cancel_needs_no_destination);
     tcase_add_test(t, a_dead_destination_costs_nothing);
-    if (geteuid() == 0 && system("command -v ip >/dev/null") == 0)
+    if (no_hosts)
+        printf("skipped in part: %s\n", no_hosts);
+    else
         tcase_add_test(t, a_cancel_works_in_a_silent_network);
     suite_add_tcase(s, t);
     return s;
@@ -504,5 +442,5 @@ static Suite *channels_suite(void)
 
 int main(void)
 {
-    return real_main(channels_suite());
+    return hosts_main_partly(channels_suite);
 }

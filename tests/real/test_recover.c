@@ -1,109 +1,40 @@
-/* Post-copy that is interrupted, between two real QEMUs on two hosts (network namespaces) with two
- * networks: the connection is reset, or packets are swallowed, or the cable is out; it is recovered
- * over the same network or the other one, by the same qferry or by the next. The guest checks its
- * memory afterwards. QEMU, TCG; needs root and iproute2.
- *
- *        source (ns)              destination (ns)
- *          mig0  10.78.1.1 -------- 10.78.1.2     the network for migrations
- *          mgt0  10.78.2.1 -------- 10.78.2.2     for management
+/* Post-copy that is interrupted, between two real QEMUs on two hosts with two networks (hosts.h): the
+ * connection is reset, or packets are swallowed, or the cable is out; it is recovered over the same
+ * network or the other one, by the same qferry or by the next. The guest checks its memory
+ * afterwards. QEMU, TCG; needs root and iproute2.
  *
  * `test_recover bench N` measures instead: N cuts of a cable, and how long until bytes move. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/real/move.h"
+#include "tests/real/hosts.h"
+#include "tests/real/postcopy.h"
 
 static const char two[] =
     "{\"networks\": [\n"
-    "  {\"name\": \"migration\", \"cidr\": \"10.78.1.0/24\"},\n"
-    "  {\"name\": \"management\", \"cidr\": \"10.78.2.0/24\", \"role\": \"management\"}\n"
+    "  {\"name\": \"migration\", \"cidr\": \"10.77.1.0/24\"},\n"
+    "  {\"name\": \"management\", \"cidr\": \"10.77.2.0/24\", \"role\": \"management\"}\n"
     "]}\n";
 static const char one[] =
-    "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.78.1.0/24\"}]}\n";
+    "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.77.1.0/24\"}]}\n";
 
-/* Post-copy for a quarter of a minute, until it is let loose. */
-#define SLOWLY                                                                     \
-    "-p", "post-copy", "--set", "postcopy.bandwidth=2MiB", "--bandwidth", "40MiB", \
-        "--destination-address", "10.78.1.2", "--destination-address", "10.78.2.2"
+#define SLOWLY                                                                      \
+    POSTCOPY_SLOWLY, "--destination-address", "10.77.1.2", "--destination-address", \
+        "10.77.2.2"
 #define NETWORKS "-n", f.file
 
 static struct fixture {
     struct world w;
-    char src_ns[32];
-    char dst_ns[32];
-    const char *prefix[5];
-    char src_qemu[LAB_PATH_MAX];
-    char dst_qemu[LAB_PATH_MAX];
     char file[LAB_PATH_MAX];
 } f;
-
-/* ---- the hosts ---- */
-
-static void sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void sh(const char *format, ...)
-{
-    char command[512];
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(command, sizeof(command), format, ap);
-    va_end(ap);
-    ck_assert_msg(system(command) == 0, "failed: %s", command);
-}
-
-static void remove_namespaces(void)
-{
-    char command[160];
-
-    snprintf(command, sizeof(command),
-             "for n in %s %s; do [ ! -e /run/netns/$n ] || ip netns del $n; done", f.src_ns,
-             f.dst_ns);
-    (void)!system(command);
-}
-
-static void wait_for_link(const char *name)
-{
-    sh("n=0; until ip -n %s link show %s | grep -q 'state UP'; do sleep 0.05; n=$((n+1)); "
-       "[ $n -lt 200 ] || exit 1; done",
-       f.src_ns, name);
-}
-
-static void join(const char *name, unsigned net)
-{
-    sh("ip link add %s netns %s type veth peer name %s netns %s", name, f.src_ns, name,
-       f.dst_ns);
-    sh("ip -n %s addr add 10.78.%u.1/24 dev %s", f.src_ns, net, name);
-    sh("ip -n %s addr add 10.78.%u.2/24 dev %s", f.dst_ns, net, name);
-    sh("ip -n %s link set %s up", f.src_ns, name);
-    sh("ip -n %s link set %s up", f.dst_ns, name);
-    wait_for_link(name);
-}
-
-/* "exec ip netns exec NS qemu ...": the process is QEMU's. */
-static void write_starter(const char *name, const char *ns, char path[LAB_PATH_MAX])
-{
-    const char *qemu = getenv("QFERRY_QEMU");
-    FILE *file = fopen(lab_path(f.w.lab, name, path), "w");
-
-    ck_assert_ptr_nonnull(file);
-    fprintf(file, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", ns,
-            qemu && *qemu ? qemu : "qemu-system-x86_64");
-    ck_assert_int_eq(fclose(file), 0);
-    ck_assert_int_eq(chmod(path, 0700), 0);
-}
 
 static void write_networks(const char *text)
 {
@@ -117,27 +48,14 @@ static void write_networks(const char *text)
 static void setup(void)
 {
     world_open(&f.w);
-    remove_namespaces();
-    sh("ip netns add %s", f.src_ns);
-    sh("ip netns add %s", f.dst_ns);
-    sh("ip -n %s link set lo up", f.src_ns);
-    sh("ip -n %s link set lo up", f.dst_ns);
-    join("mig0", 1);
-    join("mgt0", 2);
-    write_starter("src-qemu", f.src_ns, f.src_qemu);
-    write_starter("dst-qemu", f.dst_ns, f.dst_qemu);
-    f.prefix[0] = "ip";
-    f.prefix[1] = "netns";
-    f.prefix[2] = "exec";
-    f.prefix[3] = f.src_ns;
-    f.w.prefix = f.prefix;
+    hosts_open(&f.w);
     write_networks(two);
 }
 
 static void teardown(void)
 {
     world_close(&f.w);
-    remove_namespaces();
+    hosts_close();
 }
 
 /* ---- how a connection ends ---- */
@@ -145,37 +63,38 @@ static void teardown(void)
 /* Both ends are told. */
 static void reset(void)
 {
-    sh("ip netns exec %s ss -K dst 10.78.1.2 > /dev/null", f.src_ns);
+    hosts_sh("ip netns exec $S ss -K dst 10.77.1.2 > /dev/null");
 }
 
-/* Nobody is told: both send to an Ethernet address that nobody has. */
+static const char *interface_of(unsigned net)
+{
+    return net == 1 ? "mig0" : "mgt0";
+}
+
+/* Nobody is told, on neither side. */
 static void swallow(unsigned net)
 {
-    const char *const interface = net == 1 ? "mig0" : "mgt0";
-    static const char neighbour[] =
-        "ip -n %s neigh replace 10.78.%u.%u lladdr 02:00:00:00:00:78 nud permanent dev %s";
-
-    sh(neighbour, f.src_ns, net, 2U, interface);
-    sh(neighbour, f.dst_ns, net, 1U, interface);
+    hosts_make_black_hole(interface_of(net), net);
+    hosts_sh(
+        "ip -n $D neigh replace 10.77.%u.1 lladdr 02:00:00:00:00:77 nud permanent dev %s",
+        net, interface_of(net));
 }
 
 static void swallow_no_more(unsigned net)
 {
-    const char *const interface = net == 1 ? "mig0" : "mgt0";
-
-    sh("ip -n %s neigh del 10.78.%u.2 dev %s", f.src_ns, net, interface);
-    sh("ip -n %s neigh del 10.78.%u.1 dev %s", f.dst_ns, net, interface);
+    hosts_sh("ip -n $S neigh del 10.77.%u.2 dev %s", net, interface_of(net));
+    hosts_sh("ip -n $D neigh del 10.77.%u.1 dev %s", net, interface_of(net));
 }
 
 static void pull(const char *interface)
 {
-    sh("ip -n %s link set %s down", f.dst_ns, interface);
+    hosts_sh("ip -n $D link set %s down", interface);
 }
 
 static void plug(const char *interface)
 {
-    sh("ip -n %s link set %s up", f.dst_ns, interface);
-    wait_for_link(interface);
+    hosts_sh("ip -n $D link set %s up", interface);
+    hosts_wait_for_link(interface);
 }
 
 /* Somebody else listens on the destination's host: a socket that was made there. */
@@ -185,7 +104,7 @@ static int take_port(uint16_t port)
     const struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port)};
     const int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 
-    snprintf(path, sizeof(path), "/run/netns/%s", f.dst_ns);
+    snprintf(path, sizeof(path), "/run/netns/%s", hosts.dst_ns);
     const int there = open(path, O_RDONLY | O_CLOEXEC);
     ck_assert(here >= 0 && there >= 0);
     ck_assert_int_eq(setns(there, CLONE_NEWNET), 0);
@@ -200,54 +119,27 @@ static int take_port(uint16_t port)
 
 /* ---- moves ---- */
 
-static void pair(const char *append)
-{
-    f.w.src = world_vm(&f.w, &(struct lab_vm_opts){.qemu = f.src_qemu, .append = append});
-    ck_assert_int_eq(lab_guest_ready(f.w.src), 0);
-    f.w.src_settings = settings_of(f.w.src);
-    f.w.dst = world_vm(
-        &f.w, &(struct lab_vm_opts){.qemu = f.dst_qemu, .incoming = true, .paused = true});
-    f.w.dst_settings = settings_of(f.w.dst);
-}
-
 /* The guest runs on the destination, and most of its memory is on the source. */
 static struct move *begin(const char *const *extra)
 {
-    pair("ws=24 flat");
+    hosts_pair(&f.w, "ws=24 flat");
     struct move *m = move_begin(&f.w, extra);
-    move_wait_phase(m, "postcopy");
-    ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
-    lab_events_mark(f.w.src);
-    lab_events_mark(f.w.dst);
+    postcopy_wait_begun(m);
     return m;
 }
 
 static void wait_for(struct lab_vm *vm, const char *status)
 {
-    if (lab_wait_event(vm, "MIGRATION", "status", status, 0) == 0)
-        return;
-    lab_vm_dump(f.w.src);
-    lab_vm_dump(f.w.dst);
-    for (unsigned i = 0; i < f.w.n_moves; i++)
-        lab_proc_dump(f.w.moves[i].proc);
-    ck_abort_msg("no %s", status);
+    postcopy_wait_status(&f.w, vm, status);
 }
 
-/* It goes on; now it may be quick. */
 static void expect_recovered(struct move *m, const char *network)
 {
-    wait_for(f.w.src, "postcopy-active");
-    ck_assert_int_eq(
-        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
-        0);
-    move_end(m);
-    move_expect(m, 0, "completed", "destination");
+    postcopy_expect_recovered(m);
     ck_assert_str_eq(move_result(m, "mode"), "postcopy");
     if (network)
         ck_assert_str_eq(move_result(m, "network"), network);
-    ck_assert(move_has(m, "decision", "action", "recover"));
     ck_assert(move_has(m, "decision", "action", "continue"));
-    expect_guest_on(&f.w, f.w.dst);
 }
 
 /* Everything that can be tried again fails until this is undone. */
@@ -257,12 +149,6 @@ static void interrupt(void)
     swallow(1);
     wait_for(f.w.src, "postcopy-paused");
     wait_for(f.w.dst, "postcopy-paused");
-}
-
-static void kill_qferry(struct move *m)
-{
-    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
-    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
 }
 
 static struct move *take_up(const char *command, const char *const *extra)
@@ -289,7 +175,7 @@ START_TEST(again_and_again)
 {
     struct move *m =
         begin(ARGS("-p", "post-copy", "--set", "postcopy.bandwidth=256KiB", "--bandwidth",
-                   "40MiB", "--destination-address", "10.78.1.2", NETWORKS));
+                   "40MiB", "--destination-address", "10.77.1.2", NETWORKS));
 
     for (int i = 4; i > 0; i--) {
         reset();
@@ -308,7 +194,7 @@ START_TEST(without_networks_it_is_the_same_address)
 
     reset();
     expect_recovered(m, "");
-    ck_assert(move_has(m, "decision", "because", "10.78.1.2:5000"));
+    ck_assert(move_has(m, "decision", "because", "10.77.1.2:5000"));
 }
 END_TEST
 
@@ -434,7 +320,7 @@ END_TEST
 
 START_TEST(attach_never_starts_a_move)
 {
-    pair("ws=4 flat");
+    hosts_pair(&f.w, "ws=4 flat");
     struct move *m = take_up("attach", ARGS(SLOWLY, NETWORKS));
 
     move_end(m);
@@ -589,64 +475,10 @@ static Suite *bench_suite(void)
 
 /* ---- main ---- */
 
-/* Why this cannot be tried here, or NULL. */
-static const char *why_not(void)
-{
-    char command[512];
-
-    if (geteuid() != 0)
-        return "network namespaces need root";
-    if (system("command -v ip >/dev/null && command -v ss >/dev/null") != 0)
-        return "no ip or ss program: install iproute2";
-    snprintf(
-        command, sizeof(command),
-        "ip netns add %s 2>/dev/null && ip link add qfr-try netns %s type veth peer name "
-        "qfr-try2 netns %s 2>/dev/null && ip netns del %s",
-        f.src_ns, f.src_ns, f.src_ns, f.src_ns);
-    return system(command) == 0 ? NULL : "this system makes no network namespace with veth";
-}
-
-/* Waits for our end in a session of its own, then clears up what is left. */
-static pid_t start_cleaner(int *end)
-{
-    int fds[2];
-    char byte;
-
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return -1;
-    const pid_t pid = fork();
-    if (pid != 0) {
-        (void)close(fds[0]);
-        *end = fds[1];
-        return pid;
-    }
-    (void)setsid();
-    (void)close(fds[1]);
-    while (read(fds[0], &byte, 1) < 0 && errno == EINTR)
-        ;
-    remove_namespaces();
-    _exit(0);
-}
-
 int main(int argc, char **argv)
 {
-    int end;
-
-    snprintf(f.src_ns, sizeof(f.src_ns), "qfr%d-src", (int)getpid());
-    snprintf(f.dst_ns, sizeof(f.dst_ns), "qfr%d-dst", (int)getpid());
-    const pid_t cleaner = start_cleaner(&end);
-    if (cleaner < 0)
-        return 1;
-    const char *missing = why_not();
-    int rc = REAL_SKIPPED;
-    if (missing)
-        printf("skipped: %s\n", missing);
-    else if (argc == 3 && strcmp(argv[1], "bench") == 0 && (runs = atoi(argv[2])) > 0 &&
-             runs <= 100)
-        rc = real_main(bench_suite());
-    else
-        rc = real_main(recover_suite());
-    (void)close(end);
-    (void)waitpid(cleaner, NULL, 0);
-    return rc;
+    if (argc == 3 && strcmp(argv[1], "bench") == 0 && (runs = atoi(argv[2])) > 0 &&
+        runs <= 100)
+        return hosts_main(bench_suite);
+    return hosts_main(recover_suite);
 }

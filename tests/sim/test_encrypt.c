@@ -1,8 +1,8 @@
 /* Encryption in the course of a move: what is told to whom, when, and what is taken back. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
@@ -45,12 +45,6 @@ static void expect_nothing_left(void)
     }
 }
 
-static void at_phase(enum sim_what what, enum mig_phase phase)
-{
-    u.doing[u.n_doings++] = (struct sim_doing){
-        .when = SIM_AT_PHASE, .what = what, .phase = phase, .t_ns = MODEL_S / 10};
-}
-
 START_TEST(a_key_for_one_move)
 {
     move("encrypt-psk", 0);
@@ -89,7 +83,7 @@ END_TEST
 
 START_TEST(a_cancel_takes_it_back)
 {
-    at_phase(SIM_CANCEL, MIG_PRECOPY);
+    sim_at_phase(&u, SIM_CANCEL, MIG_PRECOPY, MODEL_S / 10);
     move("encrypt-cancel", 5);
     expect_nothing_left();
 }
@@ -97,12 +91,8 @@ END_TEST
 
 START_TEST(a_failure_takes_it_back)
 {
-    u.n_doings = 1;
-    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                    .what = SIM_FAULT,
-                                    .phase = MIG_PRECOPY,
-                                    .t_ns = MODEL_S / 10,
-                                    .fault = {.what = MODEL_DIE, .side = MODEL_DST}};
+    sim_at_phase(&u, SIM_FAULT, MIG_PRECOPY, MODEL_S / 10)->fault =
+        (struct model_fault){.what = MODEL_DIE, .side = MODEL_DST};
     move("encrypt-failure", 4);
     expect_nothing_left();
 }
@@ -146,9 +136,7 @@ END_TEST
 START_TEST(it_can_be_cancelled_while_it_is_waited_for)
 {
     u.secured_ns = 5 * MODEL_S;
-    u.n_doings = 1;
-    u.doing[0] =
-        (struct sim_doing){.when = SIM_AT_TIME, .what = SIM_CANCEL, .t_ns = 2 * MODEL_S};
+    sim_cancel_at(&u, 2 * MODEL_S);
     move(NULL, 5);
     ck_assert_uint_eq(sim.n_sent, 0);
 }
@@ -176,9 +164,10 @@ END_TEST
 /* The new engine finds the move by QEMU's own settings, and removes what the old one had added. */
 START_TEST(a_new_engine_removes_it)
 {
-    at_phase(SIM_RESTART, _i == 0 ? MIG_PRECOPY : MIG_SWITCHOVER);
-    if (_i == 1)
-        u.doing[0].t_ns = 0;
+    if (_i == 0)
+        sim_at_phase(&u, SIM_RESTART, MIG_PRECOPY, MODEL_S / 10);
+    else
+        sim_at_phase(&u, SIM_RESTART, MIG_SWITCHOVER, 0);
     move(_i == 0 ? "encrypt-takeover" : NULL, 0);
     ck_assert_uint_eq(sim.n_sessions, 2);
     expect_nothing_left();
@@ -237,7 +226,7 @@ START_TEST(a_move_in_the_clear_is_given_back)
     u.spec.encrypt = SPEC_ENCRYPT_OFF;
     u.model.no_clear = false;
     u.encrypt_again = SPEC_ENCRYPT_PSK;
-    at_phase(SIM_RESTART, MIG_PRECOPY);
+    sim_at_phase(&u, SIM_RESTART, MIG_PRECOPY, MODEL_S / 10);
     move("encrypt-in-the-clear", 4);
     ck_assert_int_eq(sim.result.outcome, OUTCOME_ABORTED);
 }
@@ -266,9 +255,5 @@ int main(void)
     tcase_add_loop_test(t, credentials_on_one_side_are_refused, 0, 2);
     tcase_add_test(t, a_move_in_the_clear_is_given_back);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

@@ -1,11 +1,10 @@
 /* The choice of a network in the course of a move: what is decided, journaled and replayed. The
  * rules themselves are a table in tests/unit/test_netsel.c. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/units.h"
-#include "netsel/networks_json.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
@@ -13,37 +12,14 @@ static struct sim_setup u;
 static struct netsel_facts facts;
 static struct netsel_facts later;
 
-static const char networks[] =
-    "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.1.0.0/24\", \"rate\": 100000000},"
-    " {\"name\": \"management\", \"cidr\": \"10.2.0.0/24\", \"role\": \"management\"}]}";
-
-static void add(const char *interface, const char *here, const char *there)
-{
-    struct netsel_local *l = &facts.local[facts.n_locals++];
-    struct netsel_destination *d = &facts.destination[facts.n_destinations++];
-    *l = (struct netsel_local){
-        .up = true, .carrier = true, .speed_bytes_per_s = 50 * 1000 * 1000};
-    (void)strcpy(l->interface, interface);
-    ck_assert(netsel_ip_parse(here, &l->ip));
-    *d = (struct netsel_destination){.source = l->ip};
-    ck_assert(netsel_ip_parse(there, &d->ip));
-}
-
 static void setup(void)
 {
     u = sim_usual();
-    memset(&facts, 0, sizeof(facts));
     memset(&later, 0, sizeof(later));
-    ck_assert_int_eq(
-        networks_load("n", networks, sizeof(networks) - 1, &u.spec.networks, NULL), 0);
-    u.spec.bandwidth_auto = true;
-    u.network = &facts;
-    u.network_ns = 3 * MODEL_MS;
-    facts.waited_ms = 3;
-    add("m0", "10.1.0.1", "10.1.0.2");
-    add("e0", "10.2.0.1", "10.2.0.2");
-    netsel_plan(&u.spec.networks, &facts);
-    facts.path[0].answer = NETSEL_REFUSED;
+    sim_two_networks(&u, &facts);
+    u.spec.networks.network[0].rate_bytes_per_s = 100 * 1000 * 1000;
+    for (unsigned i = 0; i < facts.n_locals; i++)
+        facts.local[i].speed_bytes_per_s = 50 * 1000 * 1000;
     facts.path[1].answer = NETSEL_ACCEPTED;
 }
 
@@ -142,9 +118,7 @@ END_TEST
 START_TEST(it_can_be_cancelled_while_it_is_waited_for)
 {
     u.network_ns = 2 * MODEL_S;
-    u.n_doings = 1;
-    u.doing[0] =
-        (struct sim_doing){.when = SIM_AT_TIME, .what = SIM_CANCEL, .t_ns = 2 * MODEL_S};
+    sim_cancel_at(&u, 2 * MODEL_S);
     move(NULL);
     ck_assert_int_eq(qf_code_status(sim.result.code), 5);
     ck_assert_uint_eq(sim.n_sent, 0);
@@ -174,11 +148,8 @@ START_TEST(the_limit_is_the_right_one)
     }
     if (limits[_i].operator_says) {
         u.network_ns = 100 * MODEL_MS;
-        u.n_doings = 1;
-        u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                        .what = SIM_OPERATOR,
-                                        .phase = MIG_PREFLIGHT,
-                                        .operator_says = limits[_i].operator_says};
+        sim_at_phase(&u, SIM_OPERATOR, MIG_PREFLIGHT, 0)->operator_says =
+            limits[_i].operator_says;
     }
     move(NULL);
     expect(0, "migration");
@@ -190,11 +161,7 @@ END_TEST
 /* A move that is under way has its way already. */
 START_TEST(a_takeover_needs_none)
 {
-    u.n_doings = 1;
-    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                    .what = SIM_RESTART,
-                                    .phase = MIG_PRECOPY,
-                                    .t_ns = MODEL_S / 10};
+    sim_at_phase(&u, SIM_RESTART, MIG_PRECOPY, MODEL_S / 10);
     move(NULL);
     ck_assert_int_eq(qf_code_status(sim.result.code), 0);
     ck_assert_uint_eq(sim.n_sessions, 2);
@@ -216,12 +183,8 @@ static void lose(enum model_what what, enum mig_phase phase, int64_t after_ns)
     u.spec.retries = 1;
     u.spec.restarts = true;
     u.restart_ns = 300 * MODEL_MS;
-    u.n_doings = 1;
-    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                    .what = SIM_FAULT,
-                                    .phase = phase,
-                                    .t_ns = after_ns,
-                                    .fault = {.what = what}};
+    sim_at_phase(&u, SIM_FAULT, phase, after_ns)->fault =
+        (struct model_fault){.what = what};
 }
 
 static void expect_reason(const char *part)
@@ -363,10 +326,8 @@ END_TEST
 START_TEST(a_cancel_ends_it)
 {
     lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
-    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                               .what = SIM_CANCEL,
-                                               .phase = _i == 0 ? MIG_ROLLBACK : MIG_AGAIN,
-                                               .t_ns = _i == 2 ? 100 * MODEL_MS : 0};
+    sim_at_phase(&u, SIM_CANCEL, _i == 0 ? MIG_ROLLBACK : MIG_AGAIN,
+                 _i == 2 ? 100 * MODEL_MS : 0);
     move(NULL);
     ck_assert_int_eq(qf_code_status(sim.result.code), 5);
     ck_assert_uint_eq(sim.n_replaced, 0);
@@ -377,11 +338,8 @@ END_TEST
 START_TEST(an_operators_word_stays)
 {
     lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
-    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                               .what = SIM_OPERATOR,
-                                               .phase = MIG_PRECOPY,
-                                               .t_ns = 100 * MODEL_MS,
-                                               .operator_says = "bandwidth=60000000"};
+    sim_at_phase(&u, SIM_OPERATOR, MIG_PRECOPY, 100 * MODEL_MS)->operator_says =
+        "bandwidth=60000000";
     move("network-lost-operator");
     expect(0, "management");
 }
@@ -393,11 +351,8 @@ START_TEST(an_operators_word_stays_above_an_option)
     lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
     u.spec.bandwidth_auto = false;
     u.spec.bandwidth_bytes_per_s = 90000000;
-    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                               .what = SIM_OPERATOR,
-                                               .phase = MIG_PRECOPY,
-                                               .t_ns = 100 * MODEL_MS,
-                                               .operator_says = "bandwidth=60000000"};
+    sim_at_phase(&u, SIM_OPERATOR, MIG_PRECOPY, 100 * MODEL_MS)->operator_says =
+        "bandwidth=60000000";
     move(NULL);
     expect(0, "management");
     const char *again = strstr(sim_trace(&sim), "# again");
@@ -417,12 +372,8 @@ START_TEST(a_source_that_migrates_still_is_not_started_again)
     u.model.cancel_hangs = true;
     lose(MODEL_NET_SILENT, MIG_PRECOPY, MODEL_S / 2);
     if (_i == 1)
-        u.doing[u.n_doings++] =
-            (struct sim_doing){.when = SIM_AT_PHASE,
-                               .what = SIM_FAULT,
-                               .phase = MIG_ROLLBACK,
-                               .t_ns = 8 * MODEL_S,
-                               .fault = {.what = MODEL_DIE, .side = MODEL_DST}};
+        sim_at_phase(&u, SIM_FAULT, MIG_ROLLBACK, 8 * MODEL_S)->fault =
+            (struct model_fault){.what = MODEL_DIE, .side = MODEL_DST};
     move(NULL);
     ck_assert_int_eq(qf_code_status(sim.result.code), 4);
     ck_assert_uint_eq(sim.n_replaced, 0);
@@ -579,9 +530,5 @@ int main(void)
     tcase_add_loop_test(t, it_is_made_and_not_taken, 0, 2);
     tcase_add_test(t, it_is_made_and_the_source_does_not_say_whether_it_has_it);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

@@ -1,11 +1,10 @@
 /* Post-copy that is interrupted, in virtual time: who notices, which network is left, what is
  * refused, who dies, and which qferry mends it; on QEMU 7.2, 10.0 and 11.1. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/units.h"
-#include "netsel/networks_json.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
@@ -33,11 +32,7 @@ static void use(enum model_flavour flavour)
 
 static void at(enum mig_phase phase, int64_t after_ns, struct model_fault fault)
 {
-    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                               .what = SIM_FAULT,
-                                               .phase = phase,
-                                               .t_ns = after_ns,
-                                               .fault = fault};
+    sim_at_phase(&u, SIM_FAULT, phase, after_ns)->fault = fault;
 }
 
 static void interrupt(struct model_fault fault)
@@ -145,34 +140,9 @@ END_TEST
 static struct netsel_facts before;
 static struct netsel_facts after;
 
-static void add(const char *interface, const char *here, const char *there)
-{
-    struct netsel_local *l = &before.local[before.n_locals++];
-    struct netsel_destination *d = &before.destination[before.n_destinations++];
-    *l = (struct netsel_local){.up = true, .carrier = true};
-    (void)strcpy(l->interface, interface);
-    ck_assert(netsel_ip_parse(here, &l->ip));
-    *d = (struct netsel_destination){.source = l->ip};
-    ck_assert(netsel_ip_parse(there, &d->ip));
-}
-
 static void two_networks(void)
 {
-    static const char networks[] =
-        "{\"networks\": [{\"name\": \"migration\", \"cidr\": \"10.1.0.0/24\"},"
-        " {\"name\": \"management\", \"cidr\": \"10.2.0.0/24\", \"role\": \"management\"}]}";
-    memset(&before, 0, sizeof(before));
-    ck_assert_int_eq(
-        networks_load("n", networks, sizeof(networks) - 1, &u.spec.networks, NULL), 0);
-    u.spec.bandwidth_auto = true;
-    u.network = &before;
-    u.network_ns = 3 * MODEL_MS;
-    before.waited_ms = 3;
-    add("m0", "10.1.0.1", "10.1.0.2");
-    add("e0", "10.2.0.1", "10.2.0.2");
-    netsel_plan(&u.spec.networks, &before);
-    before.path[0].answer = NETSEL_REFUSED;
-    before.path[1].answer = NETSEL_REFUSED;
+    sim_two_networks(&u, &before);
     after = before;
     after.path[0].answer = NETSEL_WAITING;
     after.waited_ms = NETSEL_PATIENCE_MS;
@@ -297,8 +267,7 @@ START_TEST(the_next_qferry_takes_it_up)
     u.model.dst_hangs = _i / N_FLAVOURS & 1;
     u.then_attach = _i / N_FLAVOURS & 2;
     interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = 5 * MODEL_S});
-    u.doing[u.n_doings++] = (struct sim_doing){
-        .when = SIM_AT_PHASE, .what = SIM_RESTART, .phase = MIG_RECOVER, .t_ns = MODEL_S};
+    sim_at_phase(&u, SIM_RESTART, MIG_RECOVER, MODEL_S);
     run(0);
     ck_assert_uint_eq(sim.n_sessions, 2);
     if (_i == 0)
@@ -310,10 +279,7 @@ START_TEST(the_second_signal_ends_it)
 {
     interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_NEVER});
     for (unsigned i = 0; i < 2; i++)
-        u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                                   .what = SIM_CANCEL,
-                                                   .phase = MIG_RECOVER,
-                                                   .t_ns = MODEL_S + i * MODEL_S};
+        sim_at_phase(&u, SIM_CANCEL, MIG_RECOVER, MODEL_S + i * MODEL_S);
     run(7);
     expect_said("qferry attach");
     ck_assert(model_truth(sim.model)->alive[MODEL_SRC]);
@@ -326,12 +292,6 @@ END_TEST
 static void expect_not(const char *text)
 {
     ck_assert_msg(!says(text), "%s in\n%s", text, sim_trace(&sim));
-}
-
-static void also(enum sim_what what, int64_t t_ns)
-{
-    u.doing[u.n_doings++] = (struct sim_doing){
-        .when = SIM_AT_PHASE, .what = what, .phase = MIG_POSTCOPY, .t_ns = t_ns};
 }
 
 START_TEST(a_tunnel_is_used_again)
@@ -357,7 +317,7 @@ START_TEST(without_its_tunnel_it_is_held)
     u.spec.encrypt = SPEC_ENCRYPT_SSH;
     interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_NEVER});
     interrupt(reset);
-    also(SIM_UNSECURED, MODEL_S + apart[_i]);
+    sim_at_phase(&u, SIM_UNSECURED, MIG_POSTCOPY, MODEL_S + apart[_i]);
     run(7);
     expect_said("its tunnel has ended, and the guest's memory would go in the clear");
     expect_not("migrate-recover tcp:");
@@ -370,7 +330,7 @@ START_TEST(what_stands_still_without_its_tunnel_is_not_broken)
 {
     u.spec.encrypt = SPEC_ENCRYPT_SSH;
     interrupt((struct model_fault){.what = MODEL_NET_SILENT, .for_ns = MODEL_NEVER});
-    also(SIM_UNSECURED, MODEL_S);
+    sim_at_phase(&u, SIM_UNSECURED, MIG_POSTCOPY, MODEL_S);
     run(7);
     expect_not("< migrate-pause");
 }
@@ -386,7 +346,7 @@ START_TEST(the_tunnel_of_another_qferry_is_not_gone_round)
     if (next[_i % 4] == SPEC_ENCRYPT_OFF)
         u.off_again = true;
     interrupt(reset);
-    also(SIM_RESTART, MODEL_S);
+    sim_at_phase(&u, SIM_RESTART, MIG_POSTCOPY, MODEL_S);
     run(7);
     ck_assert_uint_eq(sim.n_sessions, 2);
     expect_said("in the clear");
@@ -407,7 +367,7 @@ START_TEST(a_key_lasts_for_the_next_qferry)
     u.then_attach = true;
     u.off_again = _i == 0;
     interrupt(reset);
-    also(SIM_RESTART, MODEL_S);
+    sim_at_phase(&u, SIM_RESTART, MIG_POSTCOPY, MODEL_S);
     run(0);
     ck_assert_uint_eq(sim.n_sessions, 2);
 }
@@ -471,9 +431,5 @@ int main(void)
     tcase_add_loop_test(t, a_key_lasts_for_the_next_qferry, 0, 2);
     tcase_add_test(t, a_certificate_is_good_for_another_network);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }
