@@ -191,8 +191,9 @@ static bool is_course_of_ours(const struct mig *m)
     case STAGE_AT_SWITCH:
     case STAGE_SWITCHING:
     case STAGE_UNWINDING: /* it is about to be undone: that is seen to its end */
-        return dst == QAPI_MIG_FAILED || dst == QAPI_MIG_ACTIVE || dst == QAPI_MIG_COMPLETED ||
-               dst == QAPI_MIG_POSTCOPY_ACTIVE || dst == QAPI_MIG_POSTCOPY_DEVICE;
+        return dst == QAPI_MIG_FAILED || dst == QAPI_MIG_ACTIVE ||
+               dst == QAPI_MIG_COMPLETED || dst == QAPI_MIG_POSTCOPY_ACTIVE ||
+               dst == QAPI_MIG_POSTCOPY_DEVICE;
     case STAGE_LOADED:
     case STAGE_POSTCOPY:
     case STAGE_BROKEN:
