@@ -32,7 +32,7 @@ void encrypt_teardown(void);
 
 /* The cases of each file. What needs an sshd is left out where there is none. */
 void encrypt_psk(Suite *s, bool has_sshd);
-void encrypt_x509(Suite *s);
+void encrypt_x509(Suite *s, bool has_sshd);
 void encrypt_ssh(Suite *s);
 
 /* ---- the world ---- */

@@ -49,12 +49,50 @@ START_TEST(certificates_that_are_no_good_are_refused)
 }
 END_TEST
 
-void encrypt_x509(Suite *s)
+/* A monitor that is reached through ssh may be on any host: the files over there are QEMU's matter, as a
+ * warning says, and what QEMU then says of them is the reason. */
+START_TEST(certificates_of_another_host_are_left_to_qemu)
+{
+    char dst[LAB_PATH_MAX + 16];
+    char path[LAB_PATH_MAX + 32];
+    const bool good = _i == 0;
+    make_pki("DNS:hv"); /* as the monitor calls that host */
+    start_sshd();
+    world_pair(&f.w, "ws=16 rate=500");
+    snprintf(dst, sizeof(dst), "ssh:hv%s", lab_vm_qmp_path(f.w.dst));
+    snprintf(path, sizeof(path), "%s/server-key.pem", f.pki);
+    if (!good)
+        ck_assert_int_eq(unlink(path), 0);
+    struct move *m =
+        move_begin_at(&f.w, "migrate", lab_vm_qmp_path(f.w.src), dst,
+                      ARGS("--encrypt", f.x509, "--destination-address", "127.0.0.1"));
+    move_end(m);
+    ck_assert_msg(move_has(m, "warning", "message", "destination") ||
+                      strcmp(move_verdict(m, "encryption"), "warning") == 0,
+                  "nothing is said of the files over there");
+    if (good) {
+        move_expect(m, 0, "completed", "destination");
+        expect_no_objects(f.w.src);
+        expect_no_objects(f.w.dst);
+        expect_guest_on(&f.w, f.w.dst);
+    } else {
+        ck_assert_msg(m->exit == 3 || m->exit == 4, "exit %d", m->exit);
+        move_expect_reason(m, "server-key.pem");
+        expect_guest_on(&f.w, f.w.src);
+        expect_clean(f.w.src, f.w.src_settings);
+    }
+    expect_no_files();
+}
+END_TEST
+
+void encrypt_x509(Suite *s, bool has_sshd)
 {
     TCase *t = tcase_create("x509");
     tcase_add_checked_fixture(t, encrypt_setup, encrypt_teardown);
     tcase_set_timeout(t, REAL_TIMEOUT_S);
     tcase_add_test(t, a_name_is_given_where_the_certificate_has_no_address);
     tcase_add_test(t, certificates_that_are_no_good_are_refused);
+    if (has_sshd)
+        tcase_add_loop_test(t, certificates_of_another_host_are_left_to_qemu, 0, 2);
     suite_add_tcase(s, t);
 }

@@ -114,7 +114,7 @@ static Suite *encrypt_suite(void)
 
     traffic(s, has_sshd);
     encrypt_psk(s, has_sshd);
-    encrypt_x509(s);
+    encrypt_x509(s, has_sshd);
     if (has_sshd)
         encrypt_ssh(s);
     return s;
