@@ -264,7 +264,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .cont_refused = m->cont_refused,
         .handed_over = m->handed_over || (m->self_start && ran),
         .self_start = m->self_start && m->continued,
-        .unwatched = m->dst_unwatched,
+        .unwatched = m->dst_unwatched_ns != 0,
         .src_left = m->src_left,
     };
     owner_of(&f, v);

@@ -263,8 +263,9 @@ struct mig {
     bool taken_up; /* a move found under way was taken up */
     /* --self-start: from migrate-continue on the destination may run the guest by itself ... */
     bool self_start;
-    /* ... and its monitor was lost since, while it lived: it has not said since that it does not */
-    bool dst_unwatched;
+    /* ... and its monitor was lost then, while it lived: it has not said since that it does not. 0:
+     * it was not */
+    int64_t dst_unwatched_ns;
     char migrate_uri[QAPI_URI_MAX];
     char listen_port[8]; /* the destination's, of the migration */
 

@@ -69,7 +69,7 @@ static void count_look(struct mig *m, struct mig_side *s, uint64_t id)
     /* Should it run after that, its RESUME comes before its end (softmmu/cpus.c, vm_prepare_start:
      * it is sent before the CPUs run). */
     if (s == &m->side[MIG_DST] && s->fresh && s->run != QAPI_RUN_RUNNING)
-        m->dst_unwatched = false;
+        m->dst_unwatched_ns = 0;
 }
 
 bool mig_is_broken(enum qapi_mig_status s)
@@ -175,6 +175,18 @@ static bool is_beyond_switch(enum qapi_mig_status status)
     return false;
 }
 
+/* A process that ends closes its sockets one by one, so nobody may have been refused yet when its
+ * monitor ends. Who is refused so soon after that was seen to its end. */
+static void watch_destination(struct mig *m, const struct mig_side *dst)
+{
+    enum { ENDS_MS = 250 };
+    if (!dst->gone && m->dst_unwatched_ns == 0)
+        m->dst_unwatched_ns = m->now_ns;
+    else if (dst->gone && m->dst_unwatched_ns != 0 &&
+             !mig_is_past(m, m->dst_unwatched_ns, ENDS_MS))
+        m->dst_unwatched_ns = 0;
+}
+
 void mig_take_facts(struct mig *m, const struct mig_event *ev)
 {
     struct mig_side *s = &m->side[ev->side];
@@ -192,8 +204,8 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
         s->link = MIG_LINK_DOWN;
         s->gone = ev->u.down.gone || is_exiting(s);
         s->fresh = false;
-        if (ev->side == MIG_DST && m->self_start && m->continued && !s->gone)
-            m->dst_unwatched = true;
+        if (ev->side == MIG_DST && m->self_start && m->continued)
+            watch_destination(m, s);
         mig_forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:

@@ -403,9 +403,10 @@ static enum dst_class class_of_dst(const struct owner_facts *f)
 {
     const struct owner_side *d = &f->dst;
     if (d->reach == OWNER_DEAD)
-        return f->handed_over                  ? D_DEAD_RAN
-               : f->self_start && f->unwatched ? D_DEAD_UNSEEN
-                                               : D_DEAD;
+        return f->handed_over ? D_DEAD_RAN
+               : f->self_start && f->unwatched && d->status != QAPI_MIG_FAILED
+                   ? D_DEAD_UNSEEN
+                   : D_DEAD;
     if (d->reach == OWNER_SILENT || d->run == QAPI_RUN_UNKNOWN)
         return f->handed_over || f->self_start ? D_SILENT_RAN
                : f->continued                  ? D_SILENT

@@ -202,7 +202,7 @@ static bool says_that_it_does_not_run(const struct owner_facts *f)
 {
     const struct owner_side *d = &f->dst;
     if (d->reach == OWNER_DEAD)
-        return !f->handed_over && !f->unwatched;
+        return !f->handed_over && (!f->unwatched || d->status == QAPI_MIG_FAILED);
     if (d->reach == OWNER_ANSWERS && d->run == QAPI_RUN_INMIGRATE)
         return d->status == QAPI_MIG_FAILED || d->status == QAPI_MIG_FAILING;
     return d->reach == OWNER_ANSWERS && !f->handed_over && d->run != QAPI_RUN_RUNNING &&
