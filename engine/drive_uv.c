@@ -9,6 +9,7 @@
  *   the source's process cannot be seen    MIG_EV_HOST says so
  *   the networks cannot be probed          MIG_EV_NETWORK with the reason
  *   the other moves cannot be looked at    there are none
+ *   the destination's host says nothing    its interfaces are not known
  *   the memory's connection is not made    MIG_EV_STREAM with the reason
  *   a fresh destination cannot be started  MIG_EV_RESTARTED with the reason
  *   encryption cannot be made ready        MIG_EV_SECURED with the reason
@@ -30,6 +31,7 @@
 
 #include "engine/host_uv.h"
 #include "engine/network_uv.h"
+#include "engine/receiver_uv.h"
 #include "engine/restart_uv.h"
 #include "engine/stream_uv.h"
 #include "qmp/creds_uv.h"
@@ -415,6 +417,32 @@ void drive_use_restart(struct drive *d, const char *command)
     d->restart_command = command;
 }
 
+/* ---- the destination's interfaces ---- */
+
+static void close_receiver(struct drive *d)
+{
+    receiver_close(d->receiver, on_part_closed, d);
+    d->receiver = NULL;
+}
+
+static void on_links(struct receiver *r, const struct mig_links *links, void *arg)
+{
+    struct drive *d = arg;
+    (void)r;
+    session_receiver(&d->session, now(), links);
+    close_receiver(d);
+    carry_out(d);
+}
+
+/* Together with the monitors, so that it is known when the limit is wanted. */
+static void start_receiver(struct drive *d)
+{
+    const struct mig_spec *spec = &d->session.mig.spec;
+    if (!d->closing && receiver_counts(spec, &d->addr[MIG_DST]) &&
+        receiver_start(&d->receiver, d->loop, &d->addr[MIG_DST], on_links, d, NULL) == 0)
+        d->handles_open++;
+}
+
 /* ---- the other moves of this host ---- */
 
 enum { LOOK_MS = 500 };
@@ -523,6 +551,7 @@ static void close_all(struct drive *d)
     close_stream(d);
     drop_stream_fd(d);
     stop_looking(d);
+    close_receiver(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     start_sync(d); /* the result, too, is put on the disk */
 }
@@ -676,6 +705,7 @@ static void on_begin(uv_timer_t *timer)
     carry_out(d);
     look_at_others(d);
     start_looking(d);
+    start_receiver(d);
     warm_pool(d);
 }
 

@@ -68,6 +68,7 @@ struct drive {
     /* --restart-destination; lent; NULL: none */
     const char *restart_command;
     struct restart *restart;
+    struct receiver *receiver;
     struct running *running; /* the moves of this host; lent; NULL: not looked at */
     uv_timer_t look;         /* at them */
     bool looks;

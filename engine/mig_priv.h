@@ -77,6 +77,9 @@ void mig_use_network(struct mig *m, struct mig_todo *todo);
  * it. is_same: it is the one that was in use, and what is not known of it any more stays. */
 void mig_share_network(struct mig *m, bool is_same);
 
+/* MIG_EV_RECEIVER. */
+void mig_take_receiver(struct mig *m, const struct mig_links *links);
+
 /* MIG_EV_RUNNING. */
 void mig_take_others(struct mig *m, const struct mig_others *others);
 

@@ -22,8 +22,9 @@ enum { WORD = 32 };
 static bool is_same_way(const struct mig *m, const struct mig_use *other)
 {
     const struct mig_use *own = &m->share.use;
-    return m->network.rate_is_configured ? strcmp(own->network, other->network) == 0
-                                         : strcmp(own->interface, other->interface) == 0;
+    if (m->network.rate_is_configured)
+        return strcmp(own->network, other->network) == 0;
+    return own->interface[0] != '\0' && strcmp(own->interface, other->interface) == 0;
 }
 
 /* This one and the others. */
@@ -42,6 +43,39 @@ static uint64_t part_of(uint64_t whole, unsigned n)
     return whole / n > 0 ? whole / n : 1; /* 0 would be no limit at all */
 }
 
+/* ---- the other end ---- */
+
+/* A rate that is configured stands above the speeds, and where the one here is not known neither is
+ * the lower one. */
+static void hear_receiver(struct mig *m)
+{
+    struct netsel_choice *c = &m->network;
+    struct netsel_ip ip;
+    if (c->rate_is_configured || c->sending_bytes_per_s == 0 ||
+        !netsel_ip_parse(c->candidate[c->chosen].address, &ip))
+        return;
+    for (unsigned i = 0; i < m->receiver.n; i++)
+        if (netsel_ip_equal(&m->receiver.link[i].ip, &ip)) {
+            netsel_hear_receiver(&m->spec.networks, c, m->receiver.link[i].interface,
+                                 m->receiver.link[i].speed_bytes_per_s);
+            return;
+        }
+}
+
+/* Nobody waits for it. Where the move is set up already, the limit follows when memory moves. */
+void mig_take_receiver(struct mig *m, const struct mig_links *links)
+{
+    struct mig_share *s = &m->share;
+    m->receiver = *links;
+    if (!s->in_use || s->whole_bytes_per_s == 0)
+        return;
+    hear_receiver(m);
+    if (m->network.receiving_bytes_per_s == 0 || m->network.rate_is_configured)
+        return;
+    s->is_slower = m->network.bandwidth_bytes_per_s < s->whole_bytes_per_s;
+    s->whole_bytes_per_s = m->network.bandwidth_bytes_per_s;
+}
+
 /* ---- a network comes into use ---- */
 
 void mig_share_network(struct mig *m, bool is_same)
@@ -50,6 +84,7 @@ void mig_share_network(struct mig *m, bool is_same)
     struct mig_share *s = &m->share;
     const struct netsel_network *n =
         &m->spec.networks.network[c->candidate[c->chosen].network];
+    hear_receiver(m);
     if (!is_same || c->bandwidth_bytes_per_s != 0)
         s->whole_bytes_per_s = c->bandwidth_bytes_per_s;
     s->in_use = true;
@@ -132,7 +167,12 @@ static void tell(const struct mig *m, uint64_t limit, struct mig_todo *todo)
     d->value = limit;
     d->wake_ns = INT64_MAX;
     d->rule = RULE;
-    if (m->share.n > 1)
+    if (m->share.is_slower)
+        (void)snprintf(d->because, sizeof(d->because),
+                       "%s, which receives, is slower: %s%s%s%s", c->receiving, all,
+                       m->share.n > 1 ? " to be shared, " : "", m->share.n > 1 ? part : "",
+                       m->share.n > 1 ? " for this migration" : "");
+    else if (m->share.n > 1)
         (void)snprintf(d->because, sizeof(d->because),
                        "%u migrations share %s of %s: %s each", m->share.n, all, name,
                        part);
@@ -213,6 +253,7 @@ void mig_share_step(struct mig *m, struct mig_todo *todo)
     const bool postcopy = set_postcopy(m, p);
     if (precopy || (postcopy && m->phase == MIG_POSTCOPY))
         tell(m, precopy ? m->bandwidth_limit : m->network_bytes_per_s, todo);
+    s->is_slower = false;
     if (m->phase == MIG_PRECOPY && m->network.rate_is_configured &&
         m->switchover_bytes_per_s == 0) /* as configure_params.c */
         (void)want(m, p, QAPI_PARAM_AVAIL_SWITCHOVER_BANDWIDTH, m->network_bytes_per_s);

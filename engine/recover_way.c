@@ -44,6 +44,8 @@ static void take_network(struct mig *m, int chosen, struct mig_todo *todo)
     const bool same = strcmp(c->candidate[chosen].name, recover_network(m)) == 0;
     if (chosen != c->chosen) { /* netsel's own reason is about another one */
         c->bandwidth_bytes_per_s = 0;
+        c->sending_bytes_per_s = 0;
+        c->interface[0] = '\0';
         (void)snprintf(c->bandwidth_reason, sizeof(c->bandwidth_reason), "as before");
         (void)snprintf(c->reason, sizeof(c->reason),
                        "%s %.200s: post-copy is recovered over %s",

@@ -431,7 +431,7 @@ static void look_at(const char *path, const char *net, struct mig_others *o)
         return;
     if (is_locked(fd)) {
         read_file(fd, &h);
-        if (h.use.interface[0] != '\0' && strcmp(h.net, net) == 0)
+        if (h.use.network[0] != '\0' && strcmp(h.net, net) == 0)
             add(o, &h.use);
     }
     (void)close(fd);

@@ -267,6 +267,16 @@ void session_secured(struct session *s, int64_t t_ns, const struct mig_secured *
     step(s, &ev);
 }
 
+void session_receiver(struct session *s, int64_t t_ns, const struct mig_links *links)
+{
+    json_t *o = event_line(s, t_ns, "receiver");
+    journal_put_links(o, links);
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_RECEIVER, .t_ns = t_ns};
+    ev.u.receiver = links;
+    step(s, &ev);
+}
+
 void session_running(struct session *s, int64_t t_ns, const struct mig_others *others)
 {
     json_t *o = event_line(s, t_ns, "running");
@@ -445,7 +455,11 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         return feed_operator_line(s, t_ns, line, err);
     else if (strcmp(kind, "network") == 0)
         return feed_network(s, t_ns, line, err);
-    else if (strcmp(kind, "running") == 0) {
+    else if (strcmp(kind, "receiver") == 0) {
+        struct mig_links links;
+        journal_get_links(line, &links);
+        session_receiver(s, t_ns, &links);
+    } else if (strcmp(kind, "running") == 0) {
         struct mig_others others;
         journal_get_others(line, &others);
         session_running(s, t_ns, &others);

@@ -16,6 +16,10 @@
 
 #define SSHD "/usr/sbin/sshd"
 
+/* A command line after this one takes the files in a folder for what the kernel says of interfaces. */
+#define WITH_LINKS(dir) \
+    "unshare", "-m", "sh", "-c", "mount --bind \"$0\" /sys/class/net && exec \"$@\"", dir
+
 /* Some seconds of memory. */
 #define SLOWLY "--bandwidth", "6MiB"
 
@@ -24,10 +28,12 @@ static struct fixture {
     char run[LAB_PATH_MAX];
     char sock[LAB_PATH_MAX];
     unsigned ssh_port;
+    char far_links[LAB_PATH_MAX]; /* what sshd sees of its interfaces; "": what there is */
 } f;
 
 static void setup(void)
 {
+    f.far_links[0] = '\0';
     world_open(&f.w);
     lab_path(f.w.lab, "run", f.run);
     lab_path(f.w.lab, "control", f.sock);
@@ -310,8 +316,11 @@ static void start_sshd(void)
     write_text("ssh_config", text);
     snprintf(text, sizeof(text), "ssh -F %s/ssh_config", dir);
     ck_assert_int_eq(setenv("QFERRY_SSH", text, 1), 0);
-    struct lab_proc *p = lab_spawn(
-        f.w.lab, ARGS(SSHD, "-D", "-e", "-f", lab_path(f.w.lab, "sshd_config", path)));
+    lab_path(f.w.lab, "sshd_config", path);
+    struct lab_proc *p =
+        lab_spawn(f.w.lab, f.far_links[0] == '\0' ? ARGS(SSHD, "-D", "-e", "-f", path)
+                                                  : ARGS(WITH_LINKS(f.far_links), SSHD,
+                                                         "-D", "-e", "-f", path));
     ck_assert_ptr_nonnull(p);
     f.w.own[f.w.n_own++] = lab_proc_pid(p);
     f.w.reaps = true;
@@ -348,6 +357,46 @@ START_TEST(a_move_through_ssh_is_taken_over)
 }
 END_TEST
 
+/* ---- the speed of the interface that receives ---- */
+
+/* A folder that says that lo is a device of so many Mbit/s. */
+static void make_links(const char *name, const char *mbit, char path[LAB_PATH_MAX])
+{
+    char command[4 * LAB_PATH_MAX];
+
+    lab_path(f.w.lab, name, path);
+    snprintf(command, sizeof(command),
+             "mkdir -p %s/lo/device && echo %s >%s/lo/speed && echo 1 >%s/lo/ifindex", path,
+             mbit, path, path);
+    ck_assert_int_eq(system(command), 0);
+}
+
+START_TEST(the_destinations_host_is_asked_for_its_speed)
+{
+    char own[LAB_PATH_MAX];
+    char dst[LAB_PATH_MAX + 16];
+
+    make_links("own-links", "1000", own);
+    make_links("far-links", "80", f.far_links);
+    start_sshd();
+    world_pair(&f.w, "ws=48 rate=200");
+    far(f.w.dst, dst);
+    f.w.prefix = (const char *const[]){WITH_LINKS(own), NULL};
+    struct move *m = move_begin_at(
+        &f.w, "migrate", lab_vm_qmp_path(f.w.src), dst,
+        ARGS("--network", "127.0.0.0/8", "--destination-address", "127.0.0.1"));
+    f.w.prefix = NULL;
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    /* in time or late, it is the limit: 80 Mbit/s */
+    ck_assert(
+        move_has(m, "network", "bandwidth_reason", "the speed of lo, which receives") ||
+        move_has(m, "decision", "because", "lo, which receives, is slower: 80 Mbit/s"));
+    expect_guest_on(&f.w, f.w.dst);
+    expect_nothing_left();
+}
+END_TEST
+
 /* ---- main ---- */
 
 static Suite *running_suite(void)
@@ -377,6 +426,10 @@ static Suite *running_suite(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, REAL_TIMEOUT_S);
     tcase_add_test(t, a_move_through_ssh_is_taken_over);
+    if (geteuid() == 0 && system("unshare -m true 2>/dev/null") == 0)
+        tcase_add_test(t, the_destinations_host_is_asked_for_its_speed);
+    else
+        printf("skipped: the speed of the receiving interface: needs root and unshare\n");
     suite_add_tcase(s, t);
     return s;
 }

@@ -455,6 +455,11 @@ static void do_doing(struct sim *s, unsigned i)
         session_running(s->session, s->t_ns, d->others);
         carry_out(s);
         break;
+    case SIM_RECEIVER:
+        say(s, "-- the destination's host says --");
+        session_receiver(s->session, s->t_ns, d->links);
+        carry_out(s);
+        break;
     case SIM_UNSECURED:
         say(s, "-- the tunnel ends --");
         tell_tunnel_gone(s);

@@ -199,6 +199,72 @@ START_TEST(the_hint_for_the_switch_follows)
 }
 END_TEST
 
+/* ---- the other end's speed ---- */
+
+static struct mig_links links;
+
+static void hear(enum mig_phase phase, int64_t ms, uint64_t speed)
+{
+    memset(&links, 0, sizeof(links));
+    links.n = 2;
+    ck_assert(netsel_ip_parse("10.7.0.2", &links.link[0].ip));
+    ck_assert(netsel_ip_parse("10.1.0.2", &links.link[1].ip));
+    (void)strcpy(links.link[0].interface, "e7");
+    (void)strcpy(links.link[1].interface, "e9");
+    links.link[0].speed_bytes_per_s = 1000;
+    links.link[1].speed_bytes_per_s = speed;
+    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                               .what = SIM_RECEIVER,
+                                               .phase = phase,
+                                               .t_ns = ms * MODEL_MS,
+                                               .links = &links};
+}
+
+/* In time, or late: then the limit follows. */
+START_TEST(a_slower_one_is_the_limit)
+{
+    u.spec.networks.network[0].rate_bytes_per_s = 0;
+    hear(_i == 0 ? MIG_CONNECT : MIG_PRECOPY, _i == 0 ? 0 : 300, 20000000);
+    move(_i == 0 ? NULL : "share-receiver");
+    expect("max-bandwidth=20000000");
+    if (_i == 0) {
+        expect("bandwidth 20000000: the speed of e9, which receives");
+        expect_no("max-bandwidth=50000000");
+    } else {
+        expect("bandwidth 50000000: the speed of m0 (that of the receiving interface is "
+               "not known)");
+        expect("e9, which receives, is slower: 160 Mbit/s");
+    }
+}
+END_TEST
+
+START_TEST(what_it_says_may_be_of_no_account)
+{
+    static const uint64_t speeds[] = {20000000, 80000000, 0};
+    if (_i > 0)
+        u.spec.networks.network[0].rate_bytes_per_s = 0;
+    hear(MIG_CONNECT, 0, speeds[_i]);
+    others(MIG_PRECOPY, 300, &none);
+    move(NULL);
+    expect(_i == 0   ? "bandwidth 100000000: the rate configured for migration\n"
+           : _i == 1 ? "bandwidth 50000000: the speed of m0\n"
+                     : "the speed of m0 (that of the receiving interface is not known)\n");
+}
+END_TEST
+
+START_TEST(a_slower_one_is_shared)
+{
+    u.spec.networks.network[0].rate_bytes_per_s = 0;
+    others(MIG_CONNECT, 0, &one);
+    hear(MIG_PRECOPY, 300, 20000000);
+    move(NULL);
+    expect("bandwidth 25000000: the speed of m0 (that of");
+    expect("e9, which receives, is slower: 160 Mbit/s to be shared, 80 Mbit/s for this "
+           "migration");
+    expect("max-bandwidth=10000000");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sim/share");
@@ -211,6 +277,9 @@ int main(void)
     tcase_add_loop_test(t, another_word_stands_above_it, 0, 4);
     tcase_add_test(t, the_lower_one_of_policy_and_part);
     tcase_add_test(t, the_hint_for_the_switch_follows);
+    tcase_add_loop_test(t, a_slower_one_is_the_limit, 0, 2);
+    tcase_add_loop_test(t, what_it_says_may_be_of_no_account, 0, 3);
+    tcase_add_test(t, a_slower_one_is_shared);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
