@@ -132,8 +132,14 @@ void journal_put_others(json_t *line, const struct mig_others *others)
     json_t *list = json_array();
     for (unsigned i = 0; list && i < others->n; i++) {
         const struct mig_way *w = &others->way[i];
-        json_t *o = json_pack("{s:s, s:s, s:i}", "interface", w->use.interface, "network",
-                              w->use.network, "moves", (int)w->moves);
+        json_t *o = json_object();
+        journal_put_text(o, "interface", w->use.interface);
+        journal_put_text(o, "network", w->use.network);
+        journal_put(o, "moves", json_integer((json_int_t)w->moves));
+        if (json_object_size(o) != 3) { /* no memory for one of them */
+            json_decref(o);
+            o = NULL;
+        }
         if (json_array_append_new(list, o) != 0) {
             json_decref(list);
             list = NULL;

@@ -31,6 +31,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "engine/journal.h"
 #include "qmp/rundir_uv.h"
 
 enum {
@@ -136,11 +137,16 @@ static void write_file(const struct running *r)
     char text[FILE_BYTES + 1];
     char net[32];
     name_net(net);
-    json_t *o = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "pid",
-                          (json_int_t)me.pid, "start", (json_int_t)me.start, "begin",
-                          (json_int_t)r->begin_ms, "source", r->source, "destination",
-                          r->destination, "control", r->control, "net", net, "interface",
-                          r->use.interface, "network", r->use.network);
+    json_t *o = json_object();
+    journal_put(o, "pid", json_integer((json_int_t)me.pid));
+    journal_put(o, "start", json_integer((json_int_t)me.start));
+    journal_put(o, "begin", json_integer((json_int_t)r->begin_ms));
+    journal_put_text(o, "source", r->source);
+    journal_put_text(o, "destination", r->destination);
+    journal_put_text(o, "control", r->control);
+    journal_put_text(o, "net", net);
+    journal_put_text(o, "interface", r->use.interface);
+    journal_put_text(o, "network", r->use.network);
     const size_t n = o ? json_dumpb(o, text, FILE_BYTES, JSON_COMPACT) : 0;
     json_decref(o);
     if (n == 0 || n >= FILE_BYTES)

@@ -273,6 +273,16 @@ START_TEST(another_network_namespace_is_no_neighbour)
 }
 END_TEST
 
+/* A path is bytes; the file must be read all the same. */
+START_TEST(a_name_that_is_no_text)
+{
+    char name[32];
+    name_source("/tmp/\xff.qmp");
+    name_of_child(start_child(&eth), name);
+    expect_refused(name);
+}
+END_TEST
+
 START_TEST(without_a_place_it_is_said)
 {
     ck_assert_int_eq(setenv("QFERRY_RUN_DIR", "/dev/null/x", 1), 0);
@@ -294,6 +304,7 @@ int main(void)
     tcase_add_test(t, another_process_is_not_ended);
     tcase_add_test(t, a_lock_that_stays_is_not_waited_for_for_ever);
     tcase_add_test(t, what_the_others_use);
+    tcase_add_test(t, a_name_that_is_no_text);
     tcase_add_test(t, without_a_place_it_is_said);
     /* last: without forks it is the rest of the program that is elsewhere */
     tcase_add_test(t, another_network_namespace_is_no_neighbour);
