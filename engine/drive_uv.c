@@ -8,6 +8,8 @@
  *   no memory for a link or a message      the same: a lost link
  *   the source's process cannot be seen    MIG_EV_HOST says so
  *   the networks cannot be probed          MIG_EV_NETWORK with the reason
+ *   the other moves cannot be looked at    there are none
+ *   the destination's host says nothing    its interfaces are not known
  *   the memory's connection is not made    MIG_EV_STREAM with the reason
  *   a fresh destination cannot be started  MIG_EV_RESTARTED with the reason
  *   encryption cannot be made ready        MIG_EV_SECURED with the reason
@@ -29,6 +31,7 @@
 
 #include "engine/host_uv.h"
 #include "engine/network_uv.h"
+#include "engine/receiver_uv.h"
 #include "engine/restart_uv.h"
 #include "engine/stream_uv.h"
 #include "qmp/creds_uv.h"
@@ -213,6 +216,10 @@ static const struct qmp_link_ops link_ops = {.on_msg = on_msg, .on_down = on_dow
 
 static void open_link(struct drive *d, enum mig_side_id side)
 {
+    if (d->refusal.code != QF_E_OK) {
+        d->broken[side] = d->refusal;
+        return;
+    }
     struct drive_link *dl = calloc(1, sizeof(*dl));
     if (!dl) {
         (void)qf_fail(&d->broken[side], QF_E_NOMEM, "no memory for a connection");
@@ -299,6 +306,8 @@ static void feed_broken_probe(struct drive *d, const struct qf_err *why)
 
 static void start_probe(struct drive *d, const struct mig_do *item)
 {
+    if (d->refusal.code != QF_E_OK)
+        return; /* it ends with the first monitor */
     if (network_probe(&d->probe, d->loop, &d->session.mig.spec, item->u.probe.to_the_end,
                       on_probed, d, &d->probe_err) == 0)
         d->handles_open++;
@@ -408,6 +417,90 @@ void drive_use_restart(struct drive *d, const char *command)
     d->restart_command = command;
 }
 
+/* ---- the destination's interfaces ---- */
+
+static void close_receiver(struct drive *d)
+{
+    receiver_close(d->receiver, on_part_closed, d);
+    d->receiver = NULL;
+}
+
+static void on_links(struct receiver *r, const struct mig_links *links, void *arg)
+{
+    struct drive *d = arg;
+    (void)r;
+    session_receiver(&d->session, now(), links);
+    close_receiver(d);
+    carry_out(d);
+}
+
+/* Together with the monitors, so that it is known when the limit is wanted. */
+static void start_receiver(struct drive *d)
+{
+    const struct mig_spec *spec = &d->session.mig.spec;
+    if (!d->closing && receiver_counts(spec, &d->addr[MIG_DST]) &&
+        receiver_start(&d->receiver, d->loop, &d->addr[MIG_DST], on_links, d, NULL) == 0)
+        d->handles_open++;
+}
+
+/* ---- the other moves of this host ---- */
+
+enum { LOOK_MS = 500 };
+
+/* First before anything is chosen: then it is chosen with the others in mind. */
+static void look_at_others(struct drive *d)
+{
+    struct mig_others others;
+    if (!d->running || d->closing || !running_look(d->running, &others))
+        return;
+    session_running(&d->session, now(), &others);
+    carry_out(d);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+    look_at_others(timer->data);
+}
+
+static void on_look_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
+}
+
+static void start_looking(struct drive *d)
+{
+    if (!d->running || d->closing || uv_timer_init(d->loop, &d->look) != 0)
+        return;
+    d->look.data = d;
+    d->looks = true;
+    d->handles_open++;
+    (void)uv_timer_start(&d->look, on_look, LOOK_MS, LOOK_MS);
+}
+
+static void stop_looking(struct drive *d)
+{
+    if (d->looks)
+        uv_close((uv_handle_t *)&d->look, on_look_closed);
+    d->looks = false;
+}
+
+static void tell_others(struct drive *d)
+{
+    struct mig_use use;
+    if (d->running && mig_use_of(&d->session.mig, &use))
+        running_use(d->running, &use);
+}
+
+void drive_use_running(struct drive *d, struct running *running)
+{
+    d->running = running;
+}
+
+void drive_refuse(struct drive *d, const struct qf_err *why)
+{
+    d->refusal = *why;
+}
+
 /* ---- the list ---- */
 
 static void feed_cancel(struct drive *d)
@@ -457,6 +550,8 @@ static void close_all(struct drive *d)
     close_secure(d);
     close_stream(d);
     drop_stream_fd(d);
+    stop_looking(d);
+    close_receiver(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     start_sync(d); /* the result, too, is put on the disk */
 }
@@ -564,10 +659,12 @@ static void carry_out(struct drive *d)
         } else if (d->cancel_wanted) {
             feed_cancel(d);
         } else {
+            tell_others(d);
             arm_timer(d);
             return;
         }
     }
+    tell_others(d);
     close_all(d);
 }
 
@@ -606,6 +703,9 @@ static void on_begin(uv_timer_t *timer)
     struct drive *d = timer->data;
     session_begin(&d->session, now());
     carry_out(d);
+    look_at_others(d);
+    start_looking(d);
+    start_receiver(d);
     warm_pool(d);
 }
 

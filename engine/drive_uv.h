@@ -9,6 +9,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
+#include "engine/running_uv.h"
 #include "engine/secure_uv.h"
 #include "engine/session.h"
 #include "netsel/probe_uv.h"
@@ -67,6 +68,11 @@ struct drive {
     /* --restart-destination; lent; NULL: none */
     const char *restart_command;
     struct restart *restart;
+    struct receiver *receiver;
+    struct running *running; /* the moves of this host; lent; NULL: not looked at */
+    uv_timer_t look;         /* at them */
+    bool looks;
+    struct qf_err refusal; /* code != 0: no monitor is opened, and this is why */
     uv_work_t warm;
     uv_fs_t sync;
     int sync_fd; /* what the sync under way works on */
@@ -96,6 +102,14 @@ int drive_start(struct drive *d,
 /* What starts a fresh destination (restart_uv.h), where the spec's `restarts` says that there is such a
  * command. Right after drive_start; command is lent until on_end. */
 void drive_use_restart(struct drive *d, const char *command);
+
+/* The other moves of this host: they are looked at from now on, and told which way this one goes.
+ * Right after drive_start; running is lent until on_end. */
+void drive_use_running(struct drive *d, struct running *running);
+
+/* No monitor is to be opened: it fails as if the source could not be reached, with this sentence, for
+ * who reads lines and waits for a result. Right after drive_start. */
+void drive_refuse(struct drive *d, const struct qf_err *why);
 
 /* The user wants it stopped. What that means is the machine's to say; it is told from the loop,
  * so this may be called at any time, also from inside the callbacks above, and before the loop

@@ -127,6 +127,76 @@ void journal_get_process(const json_t *line, struct mig_process *p)
     p->lockable_bytes = journal_get_u64(line, "lockable");
 }
 
+void journal_put_others(json_t *line, const struct mig_others *others)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; list && i < others->n; i++) {
+        const struct mig_way *w = &others->way[i];
+        json_t *o = json_object();
+        journal_put_text(o, "interface", w->use.interface);
+        journal_put_text(o, "network", w->use.network);
+        journal_put(o, "moves", json_integer((json_int_t)w->moves));
+        if (json_object_size(o) != 3) { /* no memory for one of them */
+            json_decref(o);
+            o = NULL;
+        }
+        if (json_array_append_new(list, o) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    journal_put(line, "others", list);
+}
+
+void journal_get_others(const json_t *line, struct mig_others *others)
+{
+    const json_t *list = json_object_get(line, "others");
+    memset(others, 0, sizeof(*others));
+    for (size_t i = 0; i < json_array_size(list) && others->n < MIG_OTHERS_MAX; i++) {
+        const json_t *o = json_array_get(list, i);
+        struct mig_way *w = &others->way[others->n];
+        const json_int_t moves = json_integer_value(json_object_get(o, "moves"));
+        journal_get_text(o, "interface", w->use.interface, sizeof(w->use.interface));
+        journal_get_text(o, "network", w->use.network, sizeof(w->use.network));
+        w->moves = moves > 0 && moves < INT32_MAX ? (unsigned)moves : 0;
+        others->n++;
+    }
+}
+
+void journal_put_links(json_t *line, const struct mig_links *links)
+{
+    json_t *list = json_array();
+    char ip[NETSEL_IP_TEXT];
+    for (unsigned i = 0; list && i < links->n; i++) {
+        const struct mig_link_of *l = &links->link[i];
+        json_t *o =
+            json_pack("{s:s, s:s, s:I}", "address", netsel_ip_format(&l->ip, ip),
+                      "interface", l->interface, "speed", (json_int_t)l->speed_bytes_per_s);
+        if (json_array_append_new(list, o) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    journal_put(line, "links", list);
+}
+
+void journal_get_links(const json_t *line, struct mig_links *links)
+{
+    const json_t *list = json_object_get(line, "links");
+    memset(links, 0, sizeof(*links));
+    for (size_t i = 0; i < json_array_size(list) && links->n < MIG_LINKS_MAX; i++) {
+        const json_t *o = json_array_get(list, i);
+        struct mig_link_of *l = &links->link[links->n];
+        const char *ip = json_string_value(json_object_get(o, "address"));
+        const json_int_t speed = json_integer_value(json_object_get(o, "speed"));
+        if (!ip || !netsel_ip_parse(ip, &l->ip))
+            continue;
+        journal_get_text(o, "interface", l->interface, sizeof(l->interface));
+        l->speed_bytes_per_s = speed > 0 ? (uint64_t)speed : 0;
+        links->n++;
+    }
+}
+
 /* Not json_dumps: without memory for a key it leaves that out and goes on (jansson 2.14). */
 char *journal_dump(const json_t *line)
 {

@@ -73,6 +73,14 @@ uint64_t journal_get_u64(const json_t *line, const char *key);
 void journal_put_process(json_t *line, const struct mig_process *p);
 void journal_get_process(const json_t *line, struct mig_process *p);
 
+/* Likewise the way of the other moves of this host. Ways beyond MIG_OTHERS_MAX are left out. */
+void journal_put_others(json_t *line, const struct mig_others *others);
+void journal_get_others(const json_t *line, struct mig_others *others);
+
+/* Likewise the interfaces of the destination's host. What is no address is left out. */
+void journal_put_links(json_t *line, const struct mig_links *links);
+void journal_get_links(const json_t *line, struct mig_links *links);
+
 /* One line of text with a newline; allocated, to be freed. NULL without memory, also when there
  * was none while the line was made. */
 char *journal_dump(const json_t *line);

@@ -529,11 +529,16 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
         mig_take_network(m, ev->u.network);
     if (ev->kind == MIG_EV_SECURED)
         mig_take_secured(m, ev->u.secured, todo);
+    if (ev->kind == MIG_EV_RECEIVER)
+        mig_take_receiver(m, ev->u.receiver);
+    if (ev->kind == MIG_EV_RUNNING)
+        mig_take_others(m, ev->u.others);
     if (ev->kind == MIG_EV_OPERATOR)
         mig_operate(m, &ev->u.op, todo);
     handle(m, ev, todo);
     if (!m->ended)
         check_deadlines(m, todo);
+    mig_share_step(m, todo);
     if (!m->ended)
         todo->wake_ns = next_wake(m);
 }

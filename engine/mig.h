@@ -197,6 +197,16 @@ struct mig {
     struct netsel_choice network;
     uint64_t network_bytes_per_s; /* the limit that the network sets; 0: none */
     char no_way[NETSEL_WHY_MAX];  /* without networks: why the address is not reached; "" */
+    struct mig_links receiver; /* of the destination's host, as far as it has said */
+    /* Who else goes there (mig_share.c). */
+    struct mig_share {
+        struct mig_others others;
+        bool in_use;                /* a network was chosen, and is used */
+        struct mig_use use;         /* ... that way */
+        uint64_t whole_bytes_per_s; /* what it allows all of them; 0: not known */
+        unsigned n;                 /* so many share it, this one with them */
+        bool is_slower;             /* the other end has told its speed since */
+    } share;
     bool probing;                 /* MIG_DO_PROBE was asked for and is not answered */
 
     /* Starting again over another network (phase_again.c). */
@@ -333,6 +343,10 @@ bool mig_asked(const struct mig *m,
 
 /* What is known of both sides, and what the table says of it. */
 void mig_view(const struct mig *m, struct owner_view *v);
+
+/* Which way the memory goes, for other moves of this host to know; an empty one: none (any more). False:
+ * that is not known, what was said before stays. */
+bool mig_use_of(const struct mig *m, struct mig_use *use);
 
 /* May this be done now? 0, or QF_E_REFUSED with the reason. The same is checked when the event
  * comes: what is refused then is noted, and nothing is done. */

@@ -31,6 +31,9 @@ enum mig_event_kind {
     /* the command of MIG_DO_RESTART has ended, well or not */
     MIG_EV_RESTARTED,
     MIG_EV_SECURED, /* what MIG_DO_SECURE has made ready; a second one: it has failed since */
+    /* what the destination's host says of its interfaces; once at most, at any time */
+    MIG_EV_RECEIVER,
+    MIG_EV_RUNNING, /* which way the other moves of this host go, when that has changed */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -92,6 +95,36 @@ struct mig_process {
     int64_t pid;
 };
 
+/* The way that the memory of a move goes, as far as others may go there, too. */
+struct mig_use {
+    char
+        interface[NETSEL_INTERFACE_MAX]; /* that sends; "": not known, or nothing is sent */
+    char network[NETSEL_CIDR_TEXT];      /* that it is in */
+};
+
+enum { MIG_OTHERS_MAX = 16 /* ways; more of them are left out */ };
+
+/* The other moves that run on this host, by their way. */
+struct mig_others {
+    struct mig_way {
+        struct mig_use use;
+        unsigned moves;
+    } way[MIG_OTHERS_MAX];
+    unsigned n;
+};
+
+enum { MIG_LINKS_MAX = 32 /* addresses; more of them are left out */ };
+
+/* The addresses of the destination's host, and the interfaces that have them. */
+struct mig_links {
+    struct mig_link_of {
+        struct netsel_ip ip;
+        char interface[NETSEL_INTERFACE_MAX];
+        uint64_t speed_bytes_per_s; /* 0: it does not know, as of virtual ones */
+    } link[MIG_LINKS_MAX];
+    unsigned n;
+};
+
 enum { SECURED_ID_MAX = 40 };
 
 /* What is ready on both hosts for the encryption of the memory. Nothing of it is secret: it goes
@@ -136,6 +169,8 @@ struct mig_event {
                 [QF_ERR_TEXT]; /* why: what the kernel said, or how it ended, with its last words */
         } outcome;             /* STREAM RESTARTED */
         const struct mig_secured *secured; /* lent */
+        const struct mig_others *others;   /* RUNNING; lent */
+        const struct mig_links *receiver;  /* lent */
     } u;
 };
 

@@ -133,6 +133,8 @@ void mig_use_network(struct mig *m, struct mig_todo *todo)
 {
     const bool has_networks = m->spec.networks.n > 0;
     struct record_network *r = &mig_record(todo, RECORD_NETWORK)->u.network;
+    if (has_networks && m->network.chosen >= 0)
+        mig_share_network(m, false);
     network_tell(&m->spec, &m->policy, has_networks ? &m->network : NULL, r);
     if (!has_networks) {
         if (m->no_way[0] != '\0')

@@ -71,6 +71,21 @@ void mig_probe(struct mig *m, struct mig_todo *todo, bool to_the_end);
 /* The choice takes effect: address, bandwidth, a record; mig_fail when there is none. */
 void mig_use_network(struct mig *m, struct mig_todo *todo);
 
+/* ---- moves that go the same way (mig_share.c) ---- */
+
+/* m->network, of which one is chosen, is in use from now on: what it allows becomes this move's part of
+ * it. is_same: it is the one that was in use, and what is not known of it any more stays. */
+void mig_share_network(struct mig *m, bool is_same);
+
+/* MIG_EV_RECEIVER. */
+void mig_take_receiver(struct mig *m, const struct mig_links *links);
+
+/* MIG_EV_RUNNING. */
+void mig_take_others(struct mig *m, const struct mig_others *others);
+
+/* After each event: QEMU's limits follow, as soon as they can. */
+void mig_share_step(struct mig *m, struct mig_todo *todo);
+
 /* ---- what carries the memory (mig_channels.c) ---- */
 
 /* Decide on channels, by option, policy or default; *why is for people. Which policy allows what

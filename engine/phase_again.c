@@ -221,6 +221,8 @@ static void start_over(struct mig *m, struct mig_todo *todo)
     m->guest_ran = was.guest_ran;
     m->operator_fields = was.operator_fields;
     m->probing = was.probing;
+    m->share.others = was.share.others;
+    m->receiver = was.receiver;
     m->stream_lent = was.stream_lent;
     m->first_migrate_ns = was.first_migrate_ns;
     mig_go(m, MIG_CONNECT);

@@ -44,6 +44,8 @@ static void take_network(struct mig *m, int chosen, struct mig_todo *todo)
     const bool same = strcmp(c->candidate[chosen].name, recover_network(m)) == 0;
     if (chosen != c->chosen) { /* netsel's own reason is about another one */
         c->bandwidth_bytes_per_s = 0;
+        c->sending_bytes_per_s = 0;
+        c->interface[0] = '\0';
         (void)snprintf(c->bandwidth_reason, sizeof(c->bandwidth_reason), "as before");
         (void)snprintf(c->reason, sizeof(c->reason),
                        "%s %.200s: post-copy is recovered over %s",
@@ -53,6 +55,7 @@ static void take_network(struct mig *m, int chosen, struct mig_todo *todo)
     }
     m->network = *c;
     m->network_known = true;
+    mig_share_network(m, same);
     (void)snprintf(m->spec.address, sizeof(m->spec.address), "%s",
                    c->candidate[chosen].address);
     if (same)
@@ -62,7 +65,7 @@ static void take_network(struct mig *m, int chosen, struct mig_todo *todo)
     if (!m->spec.bandwidth_auto || c->bandwidth_bytes_per_s == 0)
         return;
     /* What the network allows, it allows in post-copy, too; but the policy's own rate stays. */
-    m->network_bytes_per_s = c->bandwidth_bytes_per_s;
+    m->network_bytes_per_s = m->network.bandwidth_bytes_per_s;
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     cmd.u.params.has =
         (1U << QAPI_PARAM_MAX_POSTCOPY_BANDWIDTH) & m->side[MIG_SRC].params_found.has;

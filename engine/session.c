@@ -267,6 +267,26 @@ void session_secured(struct session *s, int64_t t_ns, const struct mig_secured *
     step(s, &ev);
 }
 
+void session_receiver(struct session *s, int64_t t_ns, const struct mig_links *links)
+{
+    json_t *o = event_line(s, t_ns, "receiver");
+    journal_put_links(o, links);
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_RECEIVER, .t_ns = t_ns};
+    ev.u.receiver = links;
+    step(s, &ev);
+}
+
+void session_running(struct session *s, int64_t t_ns, const struct mig_others *others)
+{
+    json_t *o = event_line(s, t_ns, "running");
+    journal_put_others(o, others);
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_RUNNING, .t_ns = t_ns};
+    ev.u.others = others;
+    step(s, &ev);
+}
+
 /* Journaled as it was said: a replay reads it again. */
 static void feed_operator(struct session *s,
                           int64_t t_ns,
@@ -435,7 +455,15 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
         return feed_operator_line(s, t_ns, line, err);
     else if (strcmp(kind, "network") == 0)
         return feed_network(s, t_ns, line, err);
-    else if (strcmp(kind, "host") == 0) {
+    else if (strcmp(kind, "receiver") == 0) {
+        struct mig_links links;
+        journal_get_links(line, &links);
+        session_receiver(s, t_ns, &links);
+    } else if (strcmp(kind, "running") == 0) {
+        struct mig_others others;
+        journal_get_others(line, &others);
+        session_running(s, t_ns, &others);
+    } else if (strcmp(kind, "host") == 0) {
         struct mig_process p;
         journal_get_process(line, &p);
         session_host(s, t_ns, &p);

@@ -69,6 +69,10 @@ void session_stream(struct session *s, int64_t t_ns, const char *why);
 /* why: NULL when the command ended well. */
 void session_restarted(struct session *s, int64_t t_ns, const char *why);
 void session_secured(struct session *s, int64_t t_ns, const struct mig_secured *secured);
+/* What the destination's host says of its interfaces. */
+void session_receiver(struct session *s, int64_t t_ns, const struct mig_links *links);
+/* Which way the other moves of this host go. */
+void session_running(struct session *s, int64_t t_ns, const struct mig_others *others);
 
 /* An operator's word. 0: it was carried out, as far as the todo list says. QF_E_USAGE,
  * QF_E_REFUSED: it was not, and nothing was journaled; todo is empty and its wake_ns stands. */

@@ -325,53 +325,73 @@ static bool carries_management(const struct netsel_wish *w,
     return false;
 }
 
-/* The slower of both ends. The far one is known where it is one of this host's, too. */
-static uint64_t speed_of(const struct netsel_facts *f,
-                         const struct netsel_local *l,
-                         const struct netsel_candidate *to,
-                         char why[NETSEL_WHY_MAX])
+/* The slower of both ends. */
+static uint64_t speed_of(const struct netsel_choice *c, char why[NETSEL_WHY_MAX])
 {
-    struct netsel_ip ip;
-    const struct netsel_local *far =
-        netsel_ip_parse(to->address, &ip) ? find_local(f, &ip) : NULL;
-    if (l->speed_bytes_per_s == 0)
+    const uint64_t far = c->receiving_bytes_per_s;
+    if (c->sending_bytes_per_s == 0)
         return 0;
-    if (far && far->speed_bytes_per_s != 0 &&
-        far->speed_bytes_per_s < l->speed_bytes_per_s) {
-        say(why, NETSEL_WHY_MAX, "the speed of %s, which receives", far->interface);
-        return far->speed_bytes_per_s;
+    if (far != 0 && far < c->sending_bytes_per_s) {
+        say(why, NETSEL_WHY_MAX, "the speed of %s, which receives", c->receiving);
+        return far;
     }
-    say(why, NETSEL_WHY_MAX, "the speed of %s", l->interface);
-    if (!far || far->speed_bytes_per_s == 0)
+    say(why, NETSEL_WHY_MAX, "the speed of %s", c->interface);
+    if (far == 0)
         say(why, NETSEL_WHY_MAX, " (that of the receiving interface is not known)");
-    return l->speed_bytes_per_s;
+    return c->sending_bytes_per_s;
 }
 
-static void find_bandwidth(const struct netsel_wish *w,
-                           const struct netsel_facts *f,
-                           const struct netsel_network *n,
-                           const struct netsel_local *l,
-                           struct netsel_choice *c)
+static void find_bandwidth(const struct netsel_wish *w, struct netsel_choice *c)
 {
+    const struct netsel_network *n = &w->network[c->candidate[c->chosen].network];
     char *why = c->bandwidth_reason;
     uint64_t rate = n->rate_bytes_per_s;
+    why[0] = '\0';
+    c->bandwidth_bytes_per_s = 0;
     c->rate_is_configured = rate != 0;
     if (rate != 0)
         say(why, NETSEL_WHY_MAX, "the rate configured for %s", n->name);
     else
-        rate = speed_of(f, l, &c->candidate[c->chosen], why);
+        rate = speed_of(c, why);
     if (rate == 0) {
         say(why, NETSEL_WHY_MAX,
             "no rate is configured for %s and the speed of %s is not known", n->name,
-            l->interface);
+            c->interface);
         return;
     }
-    if (carries_management(w, f, n, l)) {
+    if (c->has_reserve) {
         rate = qf_mul_div(rate, 100 - NETSEL_RESERVE_PERCENT, 100);
         say(why, NETSEL_WHY_MAX, ", less %d %% since management goes there, too",
             NETSEL_RESERVE_PERCENT);
     }
     c->bandwidth_bytes_per_s = rate > 0 ? rate : 1;
+}
+
+/* The far end is known where it is one of this host's, too. */
+static void find_ends(const struct netsel_facts *f,
+                      const struct netsel_local *l,
+                      struct netsel_choice *c)
+{
+    struct netsel_ip ip;
+    const struct netsel_local *far =
+        netsel_ip_parse(c->candidate[c->chosen].address, &ip) ? find_local(f, &ip) : NULL;
+    c->sending_bytes_per_s = l->speed_bytes_per_s;
+    if (!far)
+        return;
+    c->receiving_bytes_per_s = far->speed_bytes_per_s;
+    memcpy(c->receiving, far->interface, sizeof(c->receiving));
+}
+
+void netsel_hear_receiver(const struct netsel_wish *w,
+                          struct netsel_choice *c,
+                          const char *interface,
+                          uint64_t speed_bytes_per_s)
+{
+    if (c->chosen < 0)
+        return;
+    c->receiving_bytes_per_s = speed_bytes_per_s;
+    (void)snprintf(c->receiving, sizeof(c->receiving), "%s", interface);
+    find_bandwidth(w, c);
 }
 
 /* ---- the choice ---- */
@@ -456,7 +476,9 @@ void netsel_choose(const struct netsel_wish *w,
     const struct netsel_local *l = view[c->chosen].local;
     c->from = l->ip;
     memcpy(c->interface, l->interface, sizeof(c->interface));
-    find_bandwidth(w, f, &w->network[order[c->chosen]], l, c);
+    find_ends(f, l, c);
+    c->has_reserve = carries_management(w, f, &w->network[order[c->chosen]], l);
+    find_bandwidth(w, c);
 }
 
 const struct netsel_candidate *netsel_candidate_of(const struct netsel_choice *c,

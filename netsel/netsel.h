@@ -145,6 +145,10 @@ struct netsel_choice {
         [NETSEL_REASON_MAX]; /* a sentence; of every candidate when there is no choice */
     struct netsel_ip from;   /* chosen >= 0: this host's address ... */
     char interface[NETSEL_INTERFACE_MAX]; /* ... from which it is reached */
+    uint64_t sending_bytes_per_s;   /* the speed of that interface; 0: not known ... */
+    uint64_t receiving_bytes_per_s; /* ... and of the one at the other end ... */
+    char receiving[NETSEL_INTERFACE_MAX]; /* ... which is this one; "": not known */
+    bool has_reserve;                     /* the way carries management, too */
     uint64_t bandwidth_bytes_per_s; /* what a migration may take of it; 0: not known */
     bool rate_is_configured;        /* by the networks file: somebody vouches for it */
     char bandwidth_reason[NETSEL_WHY_MAX];
@@ -155,6 +159,13 @@ struct netsel_choice {
 /* The candidate that is network i of the wish; NULL: none was looked at. */
 const struct netsel_candidate *netsel_candidate_of(const struct netsel_choice *c,
                                                    unsigned i);
+
+/* The destination's host has said which interface has the address that was chosen, and how fast it is
+ * (0: it does not know): the limit and its reason are made anew. Nothing when there is no choice. */
+void netsel_hear_receiver(const struct netsel_wish *w,
+                          struct netsel_choice *c,
+                          const char *interface,
+                          uint64_t speed_bytes_per_s);
 
 /* Choose. Pure, cannot fail; *c is always filled. */
 void netsel_choose(const struct netsel_wish *w,

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BASE_SIZE = 64 /* so that a socket's path fits */ };
+enum { BASE_SIZE = QMP_RUNDIR_BASE };
 
 static const char *const prefixes[] = {"ssh-", "tls-"};
 
@@ -50,6 +50,11 @@ static int make_base(char base[BASE_SIZE], struct qf_err *err)
         return qf_fail(err, QF_E_UNREACHABLE,
                        "%s: not a folder that is ours alone, as a socket needs it", base);
     return 0;
+}
+
+int qmp_rundir_base(char out[QMP_RUNDIR_BASE], struct qf_err *err)
+{
+    return make_base(out, err);
 }
 
 static void remove_folder(const char *path, int fd)

@@ -17,12 +17,19 @@
 
 #include "engine/base/err.h"
 
-enum { QMP_RUNDIR_PATH = 96 /* so that a socket's path fits */ };
+enum {
+    QMP_RUNDIR_PATH = 96, /* so that a socket's path fits */
+    QMP_RUNDIR_BASE = 64  /* so that a folder's fits */
+};
 
 struct qmp_rundir {
     char path[QMP_RUNDIR_PATH];
     int lock; /* on the folder, as long as it is ours; -1: there is none */
 };
+
+/* The runtime directory itself, made where it is missing: for files in it whose names begin with
+ * neither prefix. QF_E_UNREACHABLE: there is none, or it is not ours alone. */
+int qmp_rundir_base(char out[QMP_RUNDIR_BASE], struct qf_err *err);
 
 /* A fresh folder, mode 0700, named PREFIX and a random word; "ssh-" and "tls-" are the prefixes that
  * qmp_rundir_sweep knows. QF_E_UNREACHABLE: it cannot be made; d->lock is -1. */

@@ -11,6 +11,7 @@
 #include "engine/control_uv.h"
 #include "engine/drive_uv.h"
 #include "engine/request.h"
+#include "engine/running_uv.h"
 #include "engine/stream_uv.h"
 #include "tools/choose_policy.h"
 #include "tools/output.h"
@@ -55,6 +56,8 @@ static const char usage[] =
     "      --self-start            leave the guest's start on the destination to QEMU\n"
     "      --quit-source           after success, tell the source's QEMU to quit\n"
     "      --quit-destination      after a failure, tell the destination's QEMU to quit\n"
+    "      --takeover              end another qferry that moves this VM and hangs, and take\n"
+    "                              its move over\n"
     "      --dry-run               the checks only: the same as preflight\n"
     "      --json                  JSON lines on stdout\n"
     "      --journal FILE          where the journal goes, or none\n"
@@ -75,6 +78,8 @@ struct run {
     const char *control; /* address; NULL: nothing listens */
     const char *journal;
     struct control_server server;
+    struct running running; /* that it is us who move this VM */
+    bool takeover;
     char uid[CONTROL_UID_MAX]; /* of this run, on the control socket */
     bool json;
     bool quiet;
@@ -261,14 +266,60 @@ static int load_policy(struct request *r, const char *value, struct qf_err *err)
     return rc;
 }
 
-/* Everything that may be refused comes before a monitor is connected to: credentials, the control
- * socket, and last the journal, which may write over a file. */
+static void warn(const char *what, const char *why)
+{
+    (void)fprintf(stderr, "qferry: warning: %s%s\n", what, why);
+}
+
+/* Be the only one of this host that moves this VM. */
+static int take_vm(struct run *run, struct qf_err *err)
+{
+    const struct running_wish wish = {
+        .source = &run->request.addr[MIG_SRC],
+        .spec = &run->request.spec,
+        .control = run->control,
+        .takeover = run->takeover,
+    };
+    pid_t ended = 0;
+    if (run->request.spec.dry_run)
+        return 0;
+    const int rc = running_take(&run->running, &wish, &ended, err);
+    if (ended != 0) {
+        char text[96];
+        (void)snprintf(text, sizeof(text),
+                       "--takeover: process %ld, which moved this VM, %s", (long)ended,
+                       rc == 0 ? "was ended" : "was told to end");
+        warn(text, "");
+    }
+    if (rc != -(int)QF_E_IO)
+        return rc;
+    warn("no look-out for other moves of this host: ", err->text);
+    return 0;
+}
+
+/* For who reads lines the refusal is the result of a move that nothing was done for. */
+static int start_refused(struct run *run, uv_loop_t *loop, struct qf_err *err)
+{
+    const struct qf_err why = *err;
+    if (!run->json)
+        return -(int)why.code;
+    const int rc = drive_start(&run->drive, loop, &run->request.spec, &run->request.policy,
+                               run->request.addr, -1, &drive_ops, run, err);
+    if (rc == 0)
+        drive_refuse(&run->drive, &why);
+    return rc;
+}
+
+/* Everything that may be refused comes before a monitor is connected to: credentials, another
+ * qferry that is at it, the control socket, and last the journal, which may write over a file. */
 static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
 {
     const char *bind = run->request.spec.bind;
     int rc = bind[0] != '\0' ? stream_check(bind, err) : 0;
     if (rc == 0)
         rc = drive_check(run->request.addr, err);
+    if (rc == 0 && take_vm(run, err) != 0)
+        return start_refused(run, loop, err);
     if (rc == 0)
         rc = open_control(run, loop, err);
     const int fd = rc == 0 ? open_journal(run->journal, err) : -1;
@@ -279,8 +330,10 @@ static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
                          run->request.addr, fd, &drive_ops, run, err);
     if (rc == 0) {
         drive_use_restart(&run->drive, run->request.restart_command);
+        drive_use_running(&run->drive, &run->running);
         return 0;
     }
+    running_drop(&run->running);
     control_close(&run->server, NULL, NULL);
     (void)uv_run(loop, UV_RUN_DEFAULT);
     return rc;
@@ -306,11 +359,12 @@ static int run_loop(struct run *run, struct qf_err *err)
     }
     run->render.t0_ns = (int64_t)uv_hrtime();
     (void)uv_run(&loop, UV_RUN_DEFAULT);
+    running_drop(&run->running);
     (void)uv_loop_close(&loop);
     return run->over ? 0 : qf_fail(err, QF_E_INTERNAL, "the event loop ended early");
 }
 
-enum { OPT_JSON = 256, OPT_JOURNAL, OPT_CONTROL, OPT_ENGINE, OPT_CHOOSE };
+enum { OPT_JSON = 256, OPT_JOURNAL, OPT_CONTROL, OPT_TAKEOVER, OPT_ENGINE, OPT_CHOOSE };
 
 static const struct option options[] = {
     {"policy", required_argument, NULL, 'p'},
@@ -338,6 +392,7 @@ static const struct option options[] = {
     {"self-start", no_argument, NULL, OPT_ENGINE},
     {"quit-source", no_argument, NULL, OPT_ENGINE},
     {"quit-destination", no_argument, NULL, OPT_ENGINE},
+    {"takeover", no_argument, NULL, OPT_TAKEOVER},
     {"dry-run", no_argument, NULL, OPT_ENGINE},
     {"json", no_argument, NULL, OPT_JSON},
     {"journal", required_argument, NULL, OPT_JOURNAL},
@@ -395,6 +450,9 @@ int cmd_migrate(int argc, char **argv)
         case OPT_CONTROL:
             run.control = optarg;
             break;
+        case OPT_TAKEOVER:
+            run.takeover = true;
+            break;
         case 'q':
             run.quiet = true;
             run.render.level = RENDER_QUIET;
@@ -428,6 +486,9 @@ int cmd_migrate(int argc, char **argv)
                               "attach: --dry-run: there is nothing to try: it takes up "
                               "what is under way, or refuses");
     }
+    if (run.takeover && run.request.spec.dry_run)
+        return tool_usage(command, "--takeover: %s takes nothing over",
+                          strcmp(command, "preflight") == 0 ? command : "--dry-run");
     run.render.all_checks = run.request.spec.dry_run;
     run.render.progress = !run.json && isatty(STDERR_FILENO);
     struct output *output = output_open();

@@ -384,6 +384,22 @@ static void connected(struct world *w)
     step(w, &ev);
 }
 
+/* Other moves of this host: on these networks, or elsewhere. */
+static void others(struct world *w)
+{
+    const uint8_t b = byte(w);
+    struct mig_others o;
+    struct mig_event ev = {.kind = MIG_EV_RUNNING, .t_ns = w->t_ns};
+    memset(&o, 0, sizeof(o));
+    o.n = b & 3;
+    for (unsigned i = 0; i < o.n; i++) {
+        o.way[i].moves = b;
+        (void)strcpy(o.way[i].use.network, i == 0 ? "10.0.0.0/24" : "10.0.1.0/24");
+    }
+    ev.u.others = &o;
+    step(w, &ev);
+}
+
 static void something(struct world *w)
 {
     const uint8_t b = byte(w);
@@ -420,6 +436,8 @@ static void something(struct world *w)
             secure(w);
         else if (b == 0xfb && w->streaming)
             connected(w);
+        else if (b == 0xfa)
+            others(w);
         else if (w->syncing)
             step(w, &(struct mig_event){.kind = MIG_EV_SYNCED, .t_ns = w->t_ns});
         w->syncing = w->syncing && b >= 0xfe;

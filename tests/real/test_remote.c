@@ -353,10 +353,10 @@ START_TEST(a_qferry_that_is_killed_leaves_no_ssh)
     do
         lab_pump(f.w.lab, 20);
     while (world_run(&f.w, ARGS("pgrep", "-f", pattern), &p) == 0);
-    expect_clean();
     /* the monitors are free again: the same command takes it up */
     struct move *next = run(f.src_ssh, f.dst_ssh, ARGS(TO_HERE, SLOWLY));
     move_expect(next, 0, "completed", "destination");
+    expect_clean();
     expect_guest_on(&f.w, f.w.dst);
     m->ended = true;
 }

@@ -450,6 +450,16 @@ static void do_doing(struct sim *s, unsigned i)
     case SIM_RESTART:
         kill_session(s);
         break;
+    case SIM_OTHERS:
+        say(s, "-- others come or go --");
+        session_running(s->session, s->t_ns, d->others);
+        carry_out(s);
+        break;
+    case SIM_RECEIVER:
+        say(s, "-- the destination's host says --");
+        session_receiver(s->session, s->t_ns, d->links);
+        carry_out(s);
+        break;
     case SIM_UNSECURED:
         say(s, "-- the tunnel ends --");
         tell_tunnel_gone(s);

@@ -30,6 +30,8 @@ enum sim_what {
     SIM_CANCEL,
     SIM_OPERATOR, /* doing.operator_says */
     SIM_RESTART, /* the engine dies; a new one, which knows nothing, is started 50 ms later */
+    SIM_OTHERS,    /* other moves of this host come or go: doing.others */
+    SIM_RECEIVER,  /* the destination's host says doing.links */
     SIM_UNSECURED, /* what was made ready for encryption fails: the tunnel ends */
     SIM_FAULT
 };
@@ -41,6 +43,8 @@ struct sim_doing {
     int64_t t_ns; /* AT_TIME; AT_PHASE: after it */
     unsigned n;
     struct model_fault fault;
+    const struct mig_others *others;
+    const struct mig_links *links;
     const char *operator_says; /* "pause", or what is to be set: "timeout=1s" */
 };
 

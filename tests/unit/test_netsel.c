@@ -356,6 +356,39 @@ START_TEST(the_bandwidth)
 }
 END_TEST
 
+/* What another host says of its end: e9, so fast. */
+static const struct {
+    const char *networks, *locals;
+    uint64_t speed;
+    uint64_t bandwidth;
+    const char *why;
+} receivers[] = {
+    {"mig 10.1.0.0/24 rate=1000", "m0 10.1.0.1 speed=100", 10, 1000,
+     "the rate configured for mig"},
+    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=1000", 100, 100,
+     "the speed of e9, which receives"},
+    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=100", 1000, 100, "the speed of m0"},
+    {"mig 10.1.0.0/24", "m0 10.1.0.1 speed=100", 0, 100, "the speed of m0" UNKNOWN},
+    {"mig 10.1.0.0/24", "m0 10.1.0.1", 100, 0,
+     "no rate is configured for mig and the speed of m0 is not known"},
+    {"mgt 10.1.0.0/24 management", "m0 10.1.0.1 speed=1000", 100, 80,
+     "the speed of e9, which receives, less 20 % since management goes there, too"},
+};
+
+START_TEST(the_other_end_has_a_say)
+{
+    read_networks(receivers[_i].networks);
+    read_locals(receivers[_i].locals);
+    read_destinations("10.1.0.2");
+    read_answers("ok");
+    netsel_choose(&f.w, &f.facts, &f.c);
+    netsel_hear_receiver(&f.w, &f.c, "e9", receivers[_i].speed);
+    netsel_hear_receiver(&f.w, &f.c, "e9", receivers[_i].speed); /* twice is once */
+    ck_assert_uint_eq(f.c.bandwidth_bytes_per_s, receivers[_i].bandwidth);
+    ck_assert_str_eq(f.c.bandwidth_reason, receivers[_i].why);
+}
+END_TEST
+
 /* ---- ports, paths ---- */
 
 START_TEST(the_port_of_a_migration_is_never_probed)
@@ -463,6 +496,7 @@ int main(void)
     tcase_add_test(t, a_name_that_is_not_resolved_is_waited_for);
     tcase_add_test(t, without_knowledge_of_the_host_nothing_is_usable);
     tcase_add_loop_test(t, the_bandwidth, 0, COUNT(bandwidths));
+    tcase_add_loop_test(t, the_other_end_has_a_say, 0, COUNT(receivers));
     tcase_add_test(t, the_port_of_a_migration_is_never_probed);
     tcase_add_test(t, no_port_left_is_no_usable_network);
     tcase_add_test(t, a_path_is_planned_once);
