@@ -140,7 +140,12 @@ bool configure_ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd 
     want_hint(m, s, p);
     want_channels(m, s, p);
     leave_out_what_is(s, p);
-    s->params_changed |= p->has; /* a mark that was left is to be taken out in any case */
+    /* A mark that was left is taken out before memory moves: who takes this move up must not be misled. */
+    if (!m->self_start && (s->params_changed & (1U << QAPI_PARAM_X_CHECKPOINT_DELAY))) {
+        p->has |= 1U << QAPI_PARAM_X_CHECKPOINT_DELAY;
+        p->value[QAPI_PARAM_X_CHECKPOINT_DELAY] = MIG_SELF_MARK_DEFAULT_MS;
+    }
+    s->params_changed |= p->has;
     m->downtime_limit_ms = m->policy.downtime_start_ms;
     const struct qapi_params *limits =
         p->has & (1U << QAPI_PARAM_MAX_BANDWIDTH) ? p : &s->params_found;
@@ -199,8 +204,8 @@ int configure_hear_read_params(struct mig *m,
     const char *wrong = NULL;
     if (side == MIG_SRC && is[QAPI_PARAM_DOWNTIME_LIMIT] != m->downtime_limit_ms)
         wrong = qapi_param_name(QAPI_PARAM_DOWNTIME_LIMIT);
-    if (side == MIG_SRC && m->self_start &&
-        is[QAPI_PARAM_X_CHECKPOINT_DELAY] != MIG_SELF_MARK_MS)
+    if (side == MIG_SRC &&
+        m->self_start != (is[QAPI_PARAM_X_CHECKPOINT_DELAY] == MIG_SELF_MARK_MS))
         wrong = qapi_param_name(QAPI_PARAM_X_CHECKPOINT_DELAY);
     if (m->channels > 0 && is[QAPI_PARAM_MULTIFD_CHANNELS] != m->channels)
         wrong = qapi_param_name(QAPI_PARAM_MULTIFD_CHANNELS);

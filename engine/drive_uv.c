@@ -199,16 +199,18 @@ static void on_msg(struct qmp_link *link, const struct qmp_msg *msg, void *arg)
 }
 
 /* Only a UNIX socket's word counts as a death certificate: a TCP port may be refused by
- * something in between, and ssh ends for many reasons. */
+ * something in between, and ssh ends for many reasons. Nor is anything lost in one: its other end has closed
+ * it, and what that wrote before is read first (unix(7), net/unix/af_unix.c). */
 static void on_down(struct qmp_link *link, const struct qf_err *err, bool gone, void *arg)
 {
     struct drive_link *dl = arg;
     struct drive *d = dl->drive;
     const enum mig_side_id side = dl->side;
     const struct qf_err why = *err;
-    const bool dead = gone && link->addr.kind == QMP_ADDR_UNIX;
+    const bool here = link->addr.kind == QMP_ADDR_UNIX;
+    const bool heard = here && link->ended;
     close_link(d, side);
-    session_down(&d->session, now(), side, &why, dead);
+    session_down(&d->session, now(), side, &why, here && gone, heard);
     carry_out(d);
 }
 
@@ -642,9 +644,9 @@ static void carry_out(struct drive *d)
         if (d->over)
             break;
         if (take_fault(&d->broken[MIG_SRC], &why)) {
-            session_down(&d->session, now(), MIG_SRC, &why, false);
+            session_down(&d->session, now(), MIG_SRC, &why, false, false);
         } else if (take_fault(&d->broken[MIG_DST], &why)) {
-            session_down(&d->session, now(), MIG_DST, &why, false);
+            session_down(&d->session, now(), MIG_DST, &why, false, false);
         } else if (take_fault(&d->probe_err, &why)) {
             feed_broken_probe(d, &why);
         } else if (take_fault(&d->stream_err, &why)) {

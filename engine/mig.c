@@ -255,7 +255,9 @@ static struct owner_side owner_side(const struct mig_side *s)
 void mig_view(const struct mig *m, struct owner_view *v)
 {
     const struct mig_side *dst = &m->side[MIG_DST];
-    const bool ran = dst->resume_t_ns != 0 || dst->run == QAPI_RUN_RUNNING;
+    const bool is_in = dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
+    const bool ran = dst->resume_t_ns != 0 || dst->run == QAPI_RUN_RUNNING ||
+                     (m->dst_unwatched && is_in); /* and was stopped since, for all we know */
     const struct owner_facts f = {
         .src = owner_side(&m->side[MIG_SRC]),
         .dst = owner_side(&m->side[MIG_DST]),
@@ -264,7 +266,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .cont_refused = m->cont_refused,
         .handed_over = m->handed_over || (m->self_start && ran),
         .self_start = m->self_start && m->continued,
-        .unwatched = m->dst_unwatched_ns != 0,
+        .unwatched = m->dst_unwatched,
         .src_left = m->src_left,
     };
     owner_of(&f, v);

@@ -155,6 +155,8 @@ struct mig_event {
         struct {
             struct qf_err err;
             bool gone; /* the kernel says that no process listens there */
+            /* it closed the connection, and all that it had said was heard before */
+            bool heard;
         } down;
         struct qapi_reply reply;
         struct qapi_event qmp;

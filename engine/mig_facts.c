@@ -66,10 +66,8 @@ static void count_look(struct mig *m, struct mig_side *s, uint64_t id)
     if (!a || !a->look || s->looking == 0 || --s->looking > 0)
         return;
     s->fresh = !s->hinted;
-    /* Should it run after that, its RESUME comes before its end (softmmu/cpus.c, vm_prepare_start:
-     * it is sent before the CPUs run). */
-    if (s == &m->side[MIG_DST] && s->fresh && s->run != QAPI_RUN_RUNNING)
-        m->dst_unwatched_ns = 0;
+    if (s == &m->side[MIG_DST] && s->fresh && s->run == QAPI_RUN_INMIGRATE)
+        m->dst_unwatched = false;
 }
 
 bool mig_is_broken(enum qapi_mig_status s)
@@ -175,21 +173,28 @@ static bool is_beyond_switch(enum qapi_mig_status status)
     return false;
 }
 
-/* A process that ends closes its sockets one by one, so nobody may have been refused yet when its
- * monitor ends. Who is refused so soon after that was seen to its end. */
-static void watch_destination(struct mig *m, const struct mig_side *dst)
+/* Should the destination run, its RESUME comes first (softmmu/cpus.c, vm_prepare_start: it is written
+ * before the CPUs run). So who has heard everything until its end has seen whether it ran. A process
+ * that ends closes its sockets one by one, so its monitor may end a moment before anybody is refused;
+ * a connection that was cut proves nothing. */
+static void watch_destination(struct mig *m, const struct mig_event *ev, bool was_up)
 {
     enum { ENDS_MS = 250 };
-    if (!dst->gone && m->dst_unwatched_ns == 0)
-        m->dst_unwatched_ns = m->now_ns;
-    else if (dst->gone && m->dst_unwatched_ns != 0 &&
-             !mig_is_past(m, m->dst_unwatched_ns, ENDS_MS))
-        m->dst_unwatched_ns = 0;
+    const bool gone = m->side[MIG_DST].gone;
+    if (was_up) {
+        m->dst_closed_ns = ev->u.down.heard && !m->dst_unwatched ? m->now_ns : 0;
+        if (!gone || !ev->u.down.heard)
+            m->dst_unwatched = true;
+    } else if (gone && m->dst_closed_ns != 0 &&
+               !mig_is_past(m, m->dst_closed_ns, ENDS_MS)) {
+        m->dst_unwatched = false;
+    }
 }
 
 void mig_take_facts(struct mig *m, const struct mig_event *ev)
 {
     struct mig_side *s = &m->side[ev->side];
+    const bool was_up = s->link == MIG_LINK_UP;
     switch (ev->kind) {
     case MIG_EV_UP:
         s->link = MIG_LINK_UP;
@@ -199,13 +204,13 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
         s->version = ev->u.up.version;
         break;
     case MIG_EV_DOWN:
-        if (s->link == MIG_LINK_UP) /* why it was lost, not why it cannot be opened again */
+        if (was_up) /* why it was lost, not why it cannot be opened again */
             memcpy(s->down_text, ev->u.down.err.text, sizeof(s->down_text));
         s->link = MIG_LINK_DOWN;
         s->gone = ev->u.down.gone || is_exiting(s);
         s->fresh = false;
         if (ev->side == MIG_DST && m->self_start && m->continued)
-            watch_destination(m, s);
+            watch_destination(m, ev, was_up);
         mig_forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:

@@ -26,7 +26,8 @@ enum src_class {
     S_SILENT_PC = 1 << 16, /* silent; last seen in post-copy */
     /* pre-switchover and device, towards a destination that starts by itself */
     S_SELF_AT_SWITCH = 1 << 17,
-    S_SELF_DEVICE = 1 << 18
+    S_SELF_DEVICE = 1 << 18,
+    S_SELF_PC_DEVICE = 1 << 19
 };
 
 enum dst_class {
@@ -51,7 +52,7 @@ enum dst_class {
     D_DEAD_UNSEEN = 1 << 18   /* died unseen, and may have started by itself before */
 };
 
-#define S_ANY 0x7ffffU
+#define S_ANY 0xfffffU
 #define D_ANY 0x7ffffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
 #define D_HARMLESS (D_FAILED | D_DEAD | D_SILENT_EARLY)
@@ -132,7 +133,7 @@ static const struct row table[] = {
 {S_SELF_AT_SWITCH | S_SELF_DEVICE,
                             D_STOPPED,               OWNER_BETWEEN, STAGE_SWITCHING, MAY_CANCEL | MAY_YANK,
  "device state was on its way, the destination does not run"},
-{S_SELF_AT_SWITCH | S_SELF_DEVICE,
+{S_SELF_AT_SWITCH | S_SELF_DEVICE | S_SELF_PC_DEVICE,
                             D_ANY,                   OWNER_BETWEEN, STAGE_SWITCHING, 0,
  "the destination starts the guest by itself, the source is about to be told"},
 
@@ -312,7 +313,7 @@ static enum src_class class_of_src(const struct owner_facts *f)
     case QAPI_MIG_DEVICE:
         return f->self_start ? S_SELF_DEVICE : S_DEVICE;
     case QAPI_MIG_POSTCOPY_DEVICE:
-        return S_PC_DEVICE;
+        return f->self_start ? S_SELF_PC_DEVICE : S_PC_DEVICE;
     case QAPI_MIG_COMPLETED:
         /* Completed and running: an earlier migration, its guest long continued, or the way in
          * which this guest once came here. */

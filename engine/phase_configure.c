@@ -6,20 +6,21 @@
  * would otherwise start by itself at the end of the load, and a lost acknowledgement would then
  * make two running guests (fact sheet 0, rule 1). With -S it changes nothing. It cannot be asked
  * which of both it was, so it is not taken back: a destination that was touched by qferry starts
- * the guest on nobody's word but qferry's. With --self-start it is told to `cont` instead, and a mark
- * in the source says so before memory moves; what that forbids later is in owner.c. */
+ * the guest on nobody's word but qferry's. With --self-start a mark in the source says so before
+ * memory moves; what that forbids later is in owner.c. */
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/configure_priv.h"
 
-/* In inmigrate both only say what shall be at the end of the load (fact sheet 3.1). A guest that is
- * found stopped, or that is stopped on the way, stays so for all that. */
-static bool ask_start(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+/* With --self-start it is left as it is. It is not told to `cont`: before it looks at its state, 7.2
+ * opens its disks at that, while the source writes to them (lab 2026-11-22: what is written until the
+ * switch is not there afterwards, where no lock forbids it). */
+static bool ask_stop(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
 {
     (void)side;
-    cmd->command = m->self_start ? QAPI_CONT : QAPI_STOP;
-    return true;
+    cmd->command = QAPI_STOP;
+    return !m->self_start;
 }
 
 static bool ask_listen(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -112,7 +113,7 @@ static int hear_port(struct mig *m,
 /* clang-format off */
 static const struct step configure[] = {
     /*name                 side     after  when  ask                            heard                       undo */
-    {"start",             MIG_DST, false, NULL, ask_start,                     NULL,                       NULL},
+    {"stop",              MIG_DST, false, NULL, ask_stop,                      NULL,                       NULL},
     {"capabilities",      MIG_DST, false, NULL, configure_ask_caps,            configure_hear_dst_caps,    configure_undo_caps},
     {"capabilities",      MIG_DST, true,  NULL, configure_ask_dst_caps_again,  configure_hear_dst_caps,    NULL},
     {"capabilities",      MIG_DST, true,  NULL, configure_ask_dst_caps_again,  configure_hear_dst_caps,    NULL},

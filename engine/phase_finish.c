@@ -160,7 +160,7 @@ static void hear_cont(struct mig *m, const struct mig_event *ev, struct mig_todo
         mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s",
                  ev->u.reply.error_desc);
         /* Only the refusal of the first cont ever proves that it has not run. */
-        if (m->dst_conts > 1 || m->taken_up) {
+        if (m->dst_conts > 1 || m->taken_up || m->dst_unwatched) {
             held_paused(m);
             return;
         }
@@ -208,7 +208,7 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
     if (ev->kind == MIG_EV_DOWN && (ev->side == MIG_DST || m->stage <= CONT)) {
         /* A stopped guest that was only left there has not run: the source still holds it. */
         const struct mig_side *dst = &m->side[MIG_DST];
-        if (ev->side == MIG_DST && m->dst_conts == 0 && !m->taken_up &&
+        if (ev->side == MIG_DST && m->dst_conts == 0 && !m->taken_up && !m->dst_unwatched &&
             dst->resume_t_ns == 0 && dst->run != QAPI_RUN_RUNNING)
             m->handed_over = false;
         mig_go(m, MIG_RECONCILE);

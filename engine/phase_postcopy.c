@@ -70,7 +70,8 @@ void mig_hand_over(struct mig *m, struct mig_todo *todo)
     if (!m->side[MIG_DST].fresh || !(v.may & MAY_CONT_DST) || !mig_is_written(m) ||
         mig_is_asked(m, MIG_DST, QAPI_CONT))
         return;
-    if (m->self_start && m->side[MIG_DST].run == QAPI_RUN_RUNNING) {
+    if (m->self_start &&
+        (m->side[MIG_DST].run == QAPI_RUN_RUNNING || m->side[MIG_DST].resume_t_ns != 0)) {
         m->handed_over = true;
     } else if (m->guest_ran) {
         m->handed_over = mig_act(m, todo, MIG_DST, QAPI_CONT);

@@ -19,6 +19,7 @@
 #include "engine/mig_priv.h"
 
 enum {
+    UNWIND_POLL_MS = 50,
     DEAF_MS = 500 /* a main loop that has not answered one of twenty questions by then */
 };
 
@@ -187,13 +188,14 @@ static bool is_course_of_ours(const struct mig *m)
     if (!preflight_is_same_machine(m))
         return false; /* a destination of another VM */
     switch (v.stage) {
+    case STAGE_AT_SWITCH: /* that the destination has failed is not known there (3.3) */
+        if (dst == QAPI_MIG_FAILED && m->side[MIG_DST].run == QAPI_RUN_INMIGRATE)
+            return true;
+        /* fallthrough */
     case STAGE_COPYING:
-    case STAGE_AT_SWITCH:
     case STAGE_SWITCHING:
-    case STAGE_UNWINDING: /* it is about to be undone: that is seen to its end */
-        return dst == QAPI_MIG_FAILED || dst == QAPI_MIG_ACTIVE ||
-               dst == QAPI_MIG_COMPLETED || dst == QAPI_MIG_POSTCOPY_ACTIVE ||
-               dst == QAPI_MIG_POSTCOPY_DEVICE;
+        return dst == QAPI_MIG_ACTIVE || dst == QAPI_MIG_COMPLETED ||
+               dst == QAPI_MIG_POSTCOPY_ACTIVE || dst == QAPI_MIG_POSTCOPY_DEVICE;
     case STAGE_LOADED:
     case STAGE_POSTCOPY:
     case STAGE_BROKEN:
@@ -203,12 +205,22 @@ static bool is_course_of_ours(const struct mig *m)
         return m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE ||
                m->side[MIG_SRC].run == QAPI_RUN_FINISH_MIGRATE;
     case STAGE_IDLE:
+    case STAGE_UNWINDING:
     case STAGE_STOPPED:
     case STAGE_LOST:
     case STAGE_CONFLICT:
         break;
     }
     return false;
+}
+
+/* Whose migration is being undone there cannot be told: it is looked at again when it is. */
+static bool is_unwinding(const struct mig *m)
+{
+    enum { UNWIND_MS = 10000 };
+    struct owner_view v;
+    mig_view(m, &v);
+    return v.stage == STAGE_UNWINDING && !mig_is_past(m, m->phase_ns, UNWIND_MS);
 }
 
 /* Has the destination been continued, as far as it can be seen? It may have run there, and have been
@@ -370,6 +382,12 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     }
     if (!m->spec.dry_run && is_course_of_ours(m)) {
         take_up(m, todo); /* its way is chosen already */
+        return;
+    }
+    if (!m->spec.dry_run && is_unwinding(m)) {
+        if (ev->kind == MIG_EV_TIMER || m->side[MIG_SRC].fresh)
+            mig_look(m, todo, MIG_SRC);
+        mig_wake_in(m, UNWIND_POLL_MS);
         return;
     }
     if (m->spec.attach) {

@@ -43,10 +43,11 @@ void mig_reopen(struct mig *m, struct mig_todo *todo, enum mig_side_id side)
 
 /* The source is, or at a word has, the guest back: what became of the destination need not be
  * known for that, and must not keep it waiting (a TCP monitor never tells a death). */
-static bool is_source_enough(const struct mig_side *src)
+static bool is_source_enough(const struct mig *m)
 {
-    if (!src->fresh)
-        return false;
+    const struct mig_side *src = &m->side[MIG_SRC];
+    if (!src->fresh || (m->self_start && m->continued))
+        return false; /* or the destination may have it already */
     const enum qapi_mig_status status = src->migrate.status;
     return status == QAPI_MIG_PRE_SWITCHOVER ||
            (src->run == QAPI_RUN_RUNNING &&
@@ -62,7 +63,7 @@ static bool is_settled(const struct mig *m, enum mig_side_id side)
     uint64_t ms = SETTLE_MS;
     if (side == MIG_DST && split && s->link == MIG_LINK_UP)
         ms = DEAF_MS;
-    else if (side == MIG_DST && (split || is_source_enough(src)))
+    else if (side == MIG_DST && (split || is_source_enough(m)))
         ms = SOON_MS;
     return s->gone || s->fresh || mig_is_past(m, m->phase_ns, ms);
 }

@@ -71,8 +71,10 @@ static void break_loose(struct mig *m, struct mig_todo *todo)
     if (m->yank_sent || !mig_is_past(m, m->stage_ns, patience_ms) ||
         (m->postcopy_asked && m->continued))
         return;
-    m->yank_sent = true;
-    (void)mig_act(m, todo, MIG_SRC, QAPI_YANK);
+    struct owner_view v;
+    mig_view(m, &v);
+    if (v.may & MAY_YANK)
+        m->yank_sent = mig_act(m, todo, MIG_SRC, QAPI_YANK);
 }
 
 /* The migration thread of QEMU 7.2 can wait for ever for a channel whose thread has ended

@@ -259,8 +259,11 @@ void phase_switchover(struct mig *m, const struct mig_event *ev, struct mig_todo
         break_loose(m, todo);
     if (m->going)
         return;
-    if (ev->kind == MIG_EV_TIMER && m->continued && m->side[MIG_SRC].link == MIG_LINK_UP &&
-        !mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE))
+    if (ev->kind == MIG_EV_TIMER && m->continued && m->self_start)
+        mig_look(m, todo, MIG_SRC);
+    else if (ev->kind == MIG_EV_TIMER && m->continued &&
+             m->side[MIG_SRC].link == MIG_LINK_UP &&
+             !mig_is_asked(m, MIG_SRC, QAPI_QUERY_MIGRATE))
         (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_MIGRATE);
     else if (ev->kind == MIG_EV_TIMER && !m->continued)
         mig_look(m, todo, MIG_SRC);

@@ -474,8 +474,7 @@ static void check_self_start(struct mig *m, struct mig_todo *todo, struct verdic
     c->verdict = CHECK_WARNING;
     (void)snprintf(
         c->message, sizeof(c->message),
-        "the destination starts the guest by itself: if its last word is lost in the "
-        "switch, QEMU lets the source run on, too");
+        "a destination without -S starts the guest by itself: if its last word is lost in the switch, QEMU lets the source run on, too");
 }
 
 void preflight_judge(struct mig *m, struct mig_todo *todo)

@@ -143,16 +143,19 @@ void session_down(struct session *s,
                   int64_t t_ns,
                   enum mig_side_id side,
                   const struct qf_err *why,
-                  bool gone)
+                  bool gone,
+                  bool heard)
 {
     json_t *o = side_line(s, t_ns, "down", side, NULL);
     journal_put(o, "code", json_integer((json_int_t)why->code));
     journal_put_text(o, "text", why->text);
     journal_put(o, "gone", json_boolean(gone));
+    journal_put(o, "heard", json_boolean(heard));
     emit(s, o, NULL);
     struct mig_event ev = {.kind = MIG_EV_DOWN, .t_ns = t_ns, .side = side};
     ev.u.down.err = *why;
     ev.u.down.gone = gone;
+    ev.u.down.heard = heard;
     step(s, &ev);
 }
 
@@ -387,7 +390,8 @@ static void feed_down(struct session *s,
 {
     struct qf_err why = {.code = read_code(line, QF_E_LOST)};
     journal_get_text(line, "text", why.text, sizeof(why.text));
-    session_down(s, t_ns, side, &why, json_is_true(json_object_get(line, "gone")));
+    session_down(s, t_ns, side, &why, json_is_true(json_object_get(line, "gone")),
+                 json_is_true(json_object_get(line, "heard")));
 }
 
 /* Without asking whether it may be done: what the journal's machine did, this one does. */

@@ -55,7 +55,8 @@ void session_down(struct session *s,
                   int64_t t_ns,
                   enum mig_side_id side,
                   const struct qf_err *why,
-                  bool gone);
+                  bool gone,
+                  bool heard);
 void session_reply(
     struct session *s, int64_t t_ns, enum mig_side_id side, uint64_t id, json_t *whole);
 void session_event(struct session *s, int64_t t_ns, enum mig_side_id side, json_t *whole);

@@ -274,6 +274,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 /* End of file or a read error: say how far the peer got. */
 static void say_lost(struct qmp_link *link, int status)
 {
+    link->ended = status == UV_EOF || status == UV_ECONNRESET;
     const size_t half = qmp_frame_pending(&link->client.frame);
     const char *const cause =
         status == UV_EOF ? "the monitor closed the connection" : uv_strerror(status);

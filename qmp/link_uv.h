@@ -58,6 +58,8 @@ enum qmp_link_state {
 };
 
 struct qmp_link {
+    bool
+        ended; /* in on_down: reading came to the end of the connection; nothing was left to be read */
     struct qmp_client client;
     struct qmp_addr addr;
     const struct qmp_link_ops *ops;

@@ -131,6 +131,7 @@ static void link_comes_or_goes(struct world *w, enum mig_side_id side, uint8_t h
     } else if (w->opening[side] || (w->open[side] && (how & 0x30) == 0x30)) {
         ev.u.down.err.code = how & 8 ? QF_E_LOST : QF_E_PROTO;
         (void)snprintf(ev.u.down.err.text, sizeof(ev.u.down.err.text), "down");
+        ev.u.down.heard = how & 8;
         ev.u.down.gone = w->opening[side] && how & 4;
         w->open[side] = false;
         forget(w, side);

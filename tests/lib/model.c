@@ -151,6 +151,7 @@ static void put_down(struct model *m, enum model_side side, const char *text, bo
             t_ns = m->out[i].msg.t_ns;
     struct out *o = add_out(m, side, MODEL_DOWN, NULL, t_ns);
     o->msg.gone = gone;
+    o->msg.heard = !m->one[side].alive;
     (void)snprintf(o->msg.text, sizeof(o->msg.text), "%s", text);
     m->one[side].connected = false;
 }

@@ -185,6 +185,7 @@ struct model_msg {
     enum model_side side;
     int64_t t_ns;
     json_t *json; /* taken over by who pops it */
+    bool heard;   /* DOWN: it is dead, and this came behind all that it said */
     bool
         gone; /* DOWN: nobody listens there any more (on opening only, as a kernel says it) */
     char text[MODEL_TEXT_MAX]; /* DOWN: why */

@@ -120,19 +120,20 @@ struct lab_vm *world_vm(struct world *w, const struct lab_vm_opts *opts)
     return vm;
 }
 
-static struct lab_vm_opts as_destination(const struct lab_vm_opts *src)
+static struct lab_vm_opts as_destination(const struct world *w,
+                                         const struct lab_vm_opts *src)
 {
     struct lab_vm_opts o = *src;
 
     o.name = NULL;
     o.incoming = true;
-    o.paused = true;
+    o.paused = !w->dst_starts;
     return o;
 }
 
 void world_pair_of(struct world *w, const struct lab_vm_opts *src)
 {
-    const struct lab_vm_opts dst = as_destination(src);
+    const struct lab_vm_opts dst = as_destination(w, src);
 
     w->src = world_vm(w, src);
     w->dst = world_vm(w, &dst);
@@ -150,7 +151,7 @@ void world_pair(struct world *w, const char *append)
 
 void world_new_destination(struct world *w)
 {
-    w->dst = world_vm(w, &(struct lab_vm_opts){.incoming = true, .paused = true});
+    w->dst = world_vm(w, &(struct lab_vm_opts){.incoming = true, .paused = !w->dst_starts});
 }
 
 static struct lab_proc *spawn(struct world *w, const char *const *argv)

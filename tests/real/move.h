@@ -58,6 +58,7 @@ struct world {
     const char *const *prefix;
 
     /* world_pair(): */
+    bool dst_starts; /* its destination is to be without -S */
     struct lab_vm *src;
     struct lab_vm *dst;
     json_t *src_settings; /* as found */

@@ -18,6 +18,7 @@ static struct fixture {
 static void setup(void)
 {
     world_open(&f.w);
+    f.w.dst_starts = true;
 }
 
 static void teardown(void)
@@ -76,6 +77,53 @@ START_TEST(the_guest_runs_without_qferry)
     move_expect(again, 0, "completed", "destination");
     expect_guest_on(&f.w, f.w.dst);
     expect_no_mark();
+}
+END_TEST
+
+/* As ever. */
+START_TEST(a_destination_that_does_not_start_by_itself_is_continued)
+{
+    f.w.dst_starts = false;
+    world_pair(&f.w, "ws=16 rate=1000");
+    struct move *m = move_run(&f.w, ARGS("--self-start", "--bandwidth", "40MiB"));
+    move_expect(m, 0, "completed", "destination");
+    expect_guest_on(&f.w, f.w.dst);
+}
+END_TEST
+
+/* One image for both, with and without locks that could forbid what must not be: what the guest's side
+ * writes while memory moves is there afterwards. The first byte is written by the monitor, as a guest's
+ * disk would, through the source's own block layer. */
+START_TEST(a_shared_disk_is_opened_when_its_guest_comes)
+{
+    char image[LAB_PATH_MAX];
+    char drive[2 * LAB_PATH_MAX];
+    char line[128];
+    struct lab_proc *p;
+    lab_path(f.w.lab, "disk.qcow2", image);
+    ck_assert_int_eq(
+        world_run(&f.w, ARGS("qemu-img", "create", "-q", "-f", "qcow2", image, "64M"), &p),
+        0);
+    snprintf(drive, sizeof(drive), "file=%s,format=qcow2,if=none,id=d%s", image,
+             _i == 0 ? "" : ",file.locking=off");
+    world_pair_of(&f.w, &(struct lab_vm_opts){.append = "ws=24 rate=1000",
+                                              .extra = ARGS("-drive", drive, "-device",
+                                                            "virtio-blk-pci,drive=d")});
+    struct move *m = move_begin(&f.w, ARGS("--self-start", SLOWLY));
+    move_wait_memory(m);
+    json_t *r = lab_qmp(f.w.src, "human-monitor-command",
+                        "{\"command-line\": \"qemu-io d \\\"write -P 90 1M 1M\\\"\"}");
+    ck_assert_ptr_nonnull(r);
+    json_decref(r);
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    r = lab_qmp(f.w.dst, "human-monitor-command",
+                "{\"command-line\": \"qemu-io d \\\"read -P 90 1M 1M\\\"\"}");
+    ck_assert_ptr_nonnull(r);
+    snprintf(line, sizeof(line), "%.100s", json_string_value(r));
+    json_decref(r);
+    ck_assert_msg(!strstr(line, "fail"), "%s", line);
+    expect_guest_on(&f.w, f.w.dst);
 }
 END_TEST
 
@@ -170,7 +218,7 @@ START_TEST(bench)
         for (int k = 0; k < KINDS; k++) {
             ms[k][i] = blackout_ms((enum kind)k);
             world_close(&f.w);
-            world_open(&f.w);
+            setup();
         }
     for (int k = 0; k < KINDS; k++) {
         qsort(ms[k], (size_t)runs, sizeof(double), compare);
@@ -198,6 +246,8 @@ int main(int argc, char **argv)
     } else {
         tcase_add_loop_test(t, qemu_starts_the_guest_and_qferry_says_so, 0, 2);
         tcase_add_test(t, the_guest_runs_without_qferry);
+        tcase_add_test(t, a_destination_that_does_not_start_by_itself_is_continued);
+        tcase_add_loop_test(t, a_shared_disk_is_opened_when_its_guest_comes, 0, 2);
         tcase_add_test(t, a_guest_that_is_stopped_first_is_continued);
         tcase_add_test(t, a_paused_guest_stays_paused);
         tcase_add_test(t, a_move_that_is_given_up_leaves_no_mark);

@@ -386,7 +386,7 @@ static void feed_message(struct sim *s, struct model_msg *msg)
         say_down(s, side, msg->text);
         s->link_open[side] = false;
         (void)snprintf(why.text, sizeof(why.text), "%s", msg->text);
-        session_down(s->session, s->t_ns, side, &why, msg->gone);
+        session_down(s->session, s->t_ns, side, &why, msg->gone, msg->heard);
         break;
     }
     json_decref(msg->json);

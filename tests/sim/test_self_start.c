@@ -32,6 +32,7 @@ static struct sim_setup of_flavour(bool postcopy, int i)
     if (postcopy)
         u.policy = "post-copy";
     u.spec.self_start = true;
+    u.model.dst_autostart = true;
     u.quiet = true;
     return u;
 }
@@ -203,11 +204,12 @@ START_TEST(whatever_befalls_the_switch)
             ck_assert_msg(*complaint == '\0', "%s: exit %d, %s: %s", where, status,
                           f.sim.result.reason, complaint);
         if (!faults[_i].dst_stopped)
-            ck_assert_msg(!was_taken_back(&f.sim), "%s: the source was told to take it back",
-                          where);
+            ck_assert_msg(!was_taken_back(&f.sim),
+                          "%s: the source was told to take it back", where);
         /* 6: the second qferry finds a side dead or silent, and touches nothing */
-        ck_assert_msg(status == 7 || (restarted && status == 6) || count_runs(&f.sim) == 1, "%s: exit %d, %u run", where,
-                      status, count_runs(&f.sim));
+        ck_assert_msg(status == 7 || (restarted && status == 6) || count_runs(&f.sim) == 1,
+                      "%s: exit %d, %u run: %s", where, status, count_runs(&f.sim),
+                      f.sim.result.reason);
         sim_free(&f.sim);
     }
 }

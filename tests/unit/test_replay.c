@@ -47,7 +47,7 @@ static void setup(void)
     session_up(&f.session, T0 + 1, MIG_SRC, greeting, true);
     session_up(&f.session, T0 + 2, MIG_DST, greeting, true);
     session_timer(&f.session, T0 + 3);
-    session_down(&f.session, T0 + 4, MIG_DST, &why, false);
+    session_down(&f.session, T0 + 4, MIG_DST, &why, false, false);
     json_decref(greeting);
 }
 

@@ -235,7 +235,7 @@ START_TEST(reason_that_is_not_utf_8_is_survived)
 {
     const struct qf_err why = {.code = QF_E_LOST, .text = "caf\xe9"};
     session_begin(&f.a.session, T0);
-    session_down(&f.a.session, T0 + 1, MIG_SRC, &why, false);
+    session_down(&f.a.session, T0 + 1, MIG_SRC, &why, false, false);
     ck_assert(!f.a.session.out_of_memory);
     ck_assert(session_is_over(&f.a.session));
 }
@@ -252,7 +252,7 @@ START_TEST(events_of_a_journal_give_the_same_journal)
     session_event(&f.a.session, T0 + 7, MIG_SRC, stop);
     session_timer(&f.a.session, T0 + 8);
     session_synced(&f.a.session, T0 + 9, true);
-    session_down(&f.a.session, T0 + 10, MIG_DST, &why, true);
+    session_down(&f.a.session, T0 + 10, MIG_DST, &why, true, true);
     session_cancel(&f.a.session, T0 + 11);
     for (unsigned i = 0; i < n_lines(&f.a); i++) {
         json_t *json = line(i);
