@@ -197,7 +197,7 @@ struct mig {
     struct netsel_choice network;
     uint64_t network_bytes_per_s; /* the limit that the network sets; 0: none */
     char no_way[NETSEL_WHY_MAX];  /* without networks: why the address is not reached; "" */
-    struct mig_links receiver; /* of the destination's host, as far as it has said */
+    struct mig_links receiver;    /* of the destination's host, as far as it has said */
     /* Who else goes there (mig_share.c). */
     struct mig_share {
         struct mig_others others;
@@ -207,7 +207,7 @@ struct mig {
         unsigned n;                 /* so many share it, this one with them */
         bool is_slower;             /* the other end has told its speed since */
     } share;
-    bool probing;                 /* MIG_DO_PROBE was asked for and is not answered */
+    bool probing; /* MIG_DO_PROBE was asked for and is not answered */
 
     /* Starting again over another network (phase_again.c). */
     unsigned attempt;          /* this one; from 1 */
