@@ -208,7 +208,7 @@ START_TEST(a_post_copy_shares_too)
     move_wait_memory(a);
     struct move *b = begin(1, ARGS("-n", f.file, BY));
     move_wait_line(a, EACH);
-    ck_assert_int_eq(limit_of(0, "max-postcopy-bandwidth"), HALF);
+    expect_limit(0, "max-postcopy-bandwidth", HALF);
     move_wait_phase(a, "postcopy");
     ck_assert_int_eq(lab_wait_event(f.dst[0], "RESUME", NULL, NULL, 0), 0);
     ck_assert_int_eq(lab_proc_signal(b->proc, SIGINT), 0);
