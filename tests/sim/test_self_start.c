@@ -215,6 +215,88 @@ START_TEST(whatever_befalls_the_switch)
 }
 END_TEST
 
+static struct sim_doing in_the_switch(int64_t t_ns, struct model_fault fault)
+{
+    return (struct sim_doing){.when = SIM_AT_PHASE,
+                              .what = SIM_FAULT,
+                              .phase = MIG_SWITCHOVER,
+                              .t_ns = t_ns,
+                              .fault = fault};
+}
+
+/* Its monitor is away while it starts; then somebody stops it, or it dies. "Does not run" is not "has not
+ * run". */
+START_TEST(a_destination_that_ran_unseen_stays_the_guest)
+{
+    const int how = _i / 3;
+    struct sim_setup u = of_flavour(false, _i % 3);
+    if (how == 0)
+        u.model.fault[u.model.n_faults++] =
+            (struct model_fault){.when = MODEL_AT_TIME, .what = MODEL_ACK_LOST};
+    u.doing[u.n_doings++] = in_the_switch(
+        (how == 0   ? 3
+         : how == 1 ? 90
+                    : 50) *
+            MODEL_MS,
+        (struct model_fault){
+            .what = MODEL_CUT, .side = MODEL_DST, .for_ns = (how == 1 ? 10 : 1) * MODEL_S});
+    u.doing[u.n_doings++] = in_the_switch(
+        (how == 1 ? 200 : 150) * MODEL_MS,
+        how == 1 ? (struct model_fault){.what = MODEL_DIE, .side = MODEL_DST}
+                 : (struct model_fault){
+                       .what = MODEL_COMMANDED, .side = MODEL_DST, .text = "stop"});
+    if (how == 2)
+        u.model.fault[u.model.n_faults++] = (struct model_fault){.when = MODEL_AT_COMMAND,
+                                                                 .what = MODEL_REFUSE,
+                                                                 .side = MODEL_DST,
+                                                                 .name = "cont",
+                                                                 .text = "no disk"};
+    sim_run(&f.sim, &u);
+    ck_assert_str_eq(sim_complaint(&f.sim), "");
+    ck_assert_int_eq(qf_code_status(f.sim.result.code), 7);
+    ck_assert(!was_taken_back(&f.sim));
+    ck_assert(how == 1 || model_truth(f.sim.model)->alive[MODEL_DST]);
+}
+END_TEST
+
+/* migrate-continue is lost with the source's monitor, the destination's is away for longer. */
+START_TEST(a_switch_that_was_not_begun_is_begun_again)
+{
+    struct sim_setup u = of_flavour(false, _i);
+    u.model.fault[u.model.n_faults++] = (struct model_fault){.when = MODEL_AT_COMMAND,
+                                                             .what = MODEL_CUT_LOSE,
+                                                             .side = MODEL_SRC,
+                                                             .name = "migrate-continue",
+                                                             .for_ns = 300 * MODEL_MS};
+    u.doing[u.n_doings++] = in_the_switch(
+        MODEL_MS,
+        (struct model_fault){.what = MODEL_CUT, .side = MODEL_DST, .for_ns = 5 * MODEL_S});
+    sim_run(&f.sim, &u);
+    ck_assert_str_eq(sim_complaint(&f.sim), "");
+    ck_assert_int_eq(qf_code_status(f.sim.result.code), 0);
+    ck_assert_uint_eq(count_runs(&f.sim), 1);
+}
+END_TEST
+
+/* In 10.2 and later the destination runs while the source waits for its last word, which is lost here: that
+ * is waited for, and no conflict at the first loss of a monitor. */
+START_TEST(a_monitor_that_is_lost_at_the_start_of_post_copy_is_no_conflict)
+{
+    struct sim_setup u = of_flavour(true, 2);
+    u.doing[u.n_doings++] =
+        in_the_switch(5 * MODEL_MS, (struct model_fault){.what = MODEL_NET_SILENT,
+                                                         .for_ns = 3 * MODEL_S});
+    u.doing[u.n_doings++] =
+        in_the_switch(500 * MODEL_MS, (struct model_fault){.what = MODEL_CUT,
+                                                           .side = MODEL_DST,
+                                                           .for_ns = 100 * MODEL_MS});
+    sim_run(&f.sim, &u);
+    ck_assert_str_eq(sim_complaint(&f.sim), "");
+    ck_assert_ptr_nonnull(strstr(f.sim.result.reason, "does not get on"));
+    ck_assert_uint_eq(count_runs(&f.sim), 1);
+}
+END_TEST
+
 /* The mark in the source's QEMU tells the next qferry, wherever this one is killed. */
 START_TEST(whoever_takes_it_up_knows)
 {
@@ -249,6 +331,9 @@ int main(void)
     tcase_add_loop_test(t, a_cancel_before_the_switch_is_heeded_and_later_refused, 0, 6);
     tcase_add_loop_test(t, a_lost_acknowledgement_is_said_loudly, 0, 6);
     tcase_add_loop_test(t, whatever_befalls_the_switch, 0, N_FAULTS);
+    tcase_add_loop_test(t, a_destination_that_ran_unseen_stays_the_guest, 0, 9);
+    tcase_add_loop_test(t, a_switch_that_was_not_begun_is_begun_again, 0, 3);
+    tcase_add_test(t, a_monitor_that_is_lost_at_the_start_of_post_copy_is_no_conflict);
     tcase_add_loop_test(t, whoever_takes_it_up_knows, 0, 6);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
