@@ -132,6 +132,8 @@ uint64_t mig_send(struct mig *m,
         .deadline_ns = m->now_ns + qf_ms_to_ns(asks[cmd->command].deadline_ms),
         .row = row,
     };
+    if (side == MIG_SRC && cmd->command == QAPI_SET_PARAMS)
+        mig_settings_sent(m, &cmd->u.params);
     struct mig_do *d = mig_todo_add(todo, MIG_DO_SEND, side);
     d->u.send.id = a->id;
     d->u.send.cmd = *cmd;

@@ -354,7 +354,8 @@ struct qapi_version {
     X(SUSPEND_DISK, "SUSPEND_DISK")     \
     X(WAKEUP, "WAKEUP")                 \
     X(GUEST_PANICKED, "GUEST_PANICKED") \
-    X(BLOCK_IO_ERROR, "BLOCK_IO_ERROR")
+    X(BLOCK_IO_ERROR, "BLOCK_IO_ERROR") \
+    X(DEVICE_DELETED, "DEVICE_DELETED")
 
 enum qapi_event_kind {
     QAPI_EVENT_OTHER, /* journaled, of no consequence */
@@ -368,7 +369,8 @@ struct qapi_event {
     enum qapi_mig_status status; /* MIGRATION */
     uint64_t pass;               /* MIGRATION_PASS */
     bool guest;                  /* SHUTDOWN, RESET: the guest's own doing */
-    char reason[QAPI_NAME_MAX];  /* SHUTDOWN, RESET */
+    /* SHUTDOWN, RESET; DEVICE_DELETED: its id, or its path when it has none */
+    char reason[QAPI_NAME_MAX];
 };
 
 /* ---- names; all live for ever ---- */

@@ -310,6 +310,19 @@ void qapi_decode_reply(enum qapi_command command,
     }
 }
 
+/* A part of a device goes first, and has no id: it is named by that of the device, if it has one. */
+static void decode_deleted(const json_t *data, char *text, size_t size)
+{
+    static const char with_id[] = "/machine/peripheral/";
+    const size_t n = sizeof(with_id) - 1;
+    copy_text(text, size, json_object_get(data, "path"));
+    if (strncmp(text, with_id, n) == 0) {
+        memmove(text, text + n, strlen(text + n) + 1);
+        text[strcspn(text, "/")] = '\0';
+    }
+    copy_text(text, size, json_object_get(data, "device"));
+}
+
 void qapi_decode_event(const json_t *whole, struct qapi_event *out)
 {
     static const struct {
@@ -330,6 +343,8 @@ void qapi_decode_event(const json_t *whole, struct qapi_event *out)
     out->pass = u64_or(data, "pass", 0);
     out->guest = json_is_true(json_object_get(data, "guest"));
     COPY_TEXT(out->reason, json_object_get(data, "reason"));
+    if (out->kind == QAPI_EVENT_DEVICE_DELETED)
+        decode_deleted(data, out->reason, sizeof(out->reason));
 }
 
 bool qapi_decode_greeting(const json_t *qmp, struct qapi_version *out)
