@@ -36,7 +36,7 @@ static void expect_state(struct lab_vm *vm, const char *want)
 /* Its reads fail, and that stops the guest. */
 #define DISK(file)                                                                   \
     "-blockdev", "{\"driver\": \"raw\", \"node-name\": \"d0\", \"file\": " file "}", \
-        "-device", "ide-hd,drive=d0,rerror=stop,werror=stop"
+        "-device", "ide-hd,bus=ide.0,drive=d0,rerror=stop,werror=stop"
 #define GOOD_FILE "{\"driver\": \"null-co\", \"size\": 1048576, \"read-zeroes\": true}"
 #define BAD_FILE                                                               \
     "{\"driver\": \"blkdebug\", \"inject-error\": [{\"event\": \"read_aio\", " \
