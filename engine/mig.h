@@ -200,6 +200,16 @@ struct mig_stall {
     int64_t crawl_ns;          /* it has been too slow since; 0: it is not */
 };
 
+/* The source's NVMe controllers. PREFLIGHT. */
+struct mig_nvme {
+    unsigned n; /* that can be asked for */
+    char path[QAPI_NVME_MAX][QAPI_NAME_MAX];
+    unsigned folders; /* so many were told */
+    unsigned asked;   /* so many were asked for their drive ... */
+    unsigned heard;   /* ... and have answered */
+    char empty[QAPI_NAME_MAX]; /* the first that has none; "": all have one */
+};
+
 /* The source's parameters as they were read or set last. In mig_settings.c. */
 struct mig_settings {
     bool known;
@@ -250,6 +260,7 @@ struct mig {
     int64_t first_migrate_ns;  /* `migrate` was sent for the first time; 0: not yet */
     struct netsel_choice next; /* with the network in use after all others */
     bool next_known;
+    struct mig_nvme nvme;
     struct mig_settings settings;
     bool still_told; /* that nothing moves, and that nothing can be done about it */
     struct mig_stall stall;

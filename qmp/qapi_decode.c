@@ -167,6 +167,8 @@ static int by_address(const void *a, const void *b)
     return 0;
 }
 
+enum { PCI_CLASS_NVME = 0x0108 };
+
 /* Bridges nest their devices; depth is bounded because a peer's JSON is. */
 static void decode_pci_list(const json_t *devices, struct qapi_pci *pci, unsigned depth)
 {
@@ -187,6 +189,8 @@ static void decode_pci_list(const json_t *devices, struct qapi_pci *pci, unsigne
             };
         }
         pci->count++;
+        if (u32_of(json_object_get(d, "class_info"), "class") == PCI_CLASS_NVME)
+            pci->nvme++;
         decode_pci_list(json_object_get(json_object_get(d, "pci_bridge"), "devices"), pci,
                         depth + 1);
     }
@@ -227,6 +231,21 @@ static bool has_migration(const json_t *list)
 static bool is_text(const json_t *value, const char *text)
 {
     return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
+/* A name that is too long is counted, and not there: it could not be asked for. */
+static void decode_nvme(const json_t *list, struct qapi_reply *out)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach (list, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        if (!is_text(json_object_get(one, "type"), "child<nvme>"))
+            continue;
+        if (name && strlen(name) < QAPI_NAME_MAX && out->u.nvme.count < QAPI_NVME_MAX)
+            memcpy(out->u.nvme.name[out->u.nvme.count], name, strlen(name) + 1);
+        out->u.nvme.count++;
+    }
 }
 
 void qapi_decode_reply(enum qapi_command command,
@@ -272,6 +291,12 @@ void qapi_decode_reply(enum qapi_command command,
         break;
     case QAPI_QUERY_PCI:
         decode_pci(ret, &out->u.pci);
+        break;
+    case QAPI_QUERY_NVME:
+        decode_nvme(ret, out);
+        break;
+    case QAPI_QUERY_DRIVE:
+        COPY_TEXT(out->u.text, ret);
         break;
     case QAPI_QUERY_CAPS:
         decode_caps(ret, &out->u.caps);

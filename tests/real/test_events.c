@@ -183,7 +183,7 @@ END_TEST
 START_TEST(a_parameter_that_another_client_sets_is_said_and_left)
 {
     world_pair(&f.w, "ws=24 flat");
-    struct move *m = move_begin(&f.w, ARGS("--bandwidth", "40MiB"));
+    struct move *m = move_begin(&f.w, ARGS("-p", "legacy", "--bandwidth", "40MiB"));
     move_wait_line(m, "\"pass\":2");
     ck_assert_int_eq(
         lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"downtime-limit\": 77}"), 0);
