@@ -297,8 +297,8 @@ static void tell(struct mig *m,
     case STALL_LINK:
         mig_warn(
             todo,
-            "%s: the link is saturated, or what was sent is not read: both QEMUs answer, and "
-            "%s%s",
+            "%s: the link is saturated or recovers from a loss, or what was sent is not "
+            "read: both QEMUs answer, and %s%s",
             still, path, disk);
         return;
     case STALL_CRAWL:
