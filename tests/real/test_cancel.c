@@ -382,7 +382,8 @@ START_TEST(a_cancel_that_crosses_the_completion_tells_what_became_of_it)
     move_end(m);
     if (m->exit == 5) {
         move_expect(m, 5, "cancelled", "source");
-        expect_guest_on(&f.w, f.w.src); /* the other one failed, or had all of it and was ended */
+        expect_guest_on(&f.w,
+                        f.w.src); /* the other one failed, or had all of it and was ended */
     } else {
         move_expect(m, 0, "completed", "destination");
         expect_guest_on(&f.w, f.w.dst);
