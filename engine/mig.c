@@ -462,7 +462,8 @@ static bool can_be_said_again(const struct mig *m, enum qapi_command c)
 {
     return c == QAPI_MIGRATE_START_POSTCOPY || c == QAPI_MIGRATE_PAUSE ||
            c == QAPI_MIGRATE_RECOVER || c == QAPI_MIGRATE_RESUME ||
-           (c == QAPI_QUERY_YANK && (m->phase == MIG_POSTCOPY || m->phase == MIG_RECOVER));
+           (c == QAPI_QUERY_YANK && (m->phase == MIG_PRECOPY || m->phase == MIG_SWITCHOVER ||
+                                     m->phase == MIG_POSTCOPY || m->phase == MIG_RECOVER));
 }
 
 static void check_deadlines(struct mig *m, struct mig_todo *todo)

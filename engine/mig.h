@@ -111,7 +111,8 @@ struct mig_side {
     bool shutdown_seen; /* SHUTDOWN: this QEMU is about to exit */
     bool shutdown_by_guest;
     char shutdown_reason[QAPI_NAME_MAX];
-    int64_t stop_t_ns;   /* last STOP; 0 after a RESUME */
+    char unplugged[QAPI_NAME_MAX]; /* DEVICE_DELETED: the last one; "": none */
+    int64_t stop_t_ns;             /* last STOP; 0 after a RESUME */
     int64_t resume_t_ns; /* last RESUME; 0 = none */
 };
 
@@ -128,12 +129,11 @@ struct mig_ask {
 
 /* A post-copy that is interrupted, or may be: phase_postcopy.c notices, phase_recover.c mends. */
 struct mig_recover {
-    int64_t check_ns;      /* nothing moves: when it was asked why; 0: it was not */
-    bool alive[MIG_SIDES]; /* ... and this side has answered out of band since */
-    bool stalled;          /* nothing moves, and nobody but qferry has noticed */
-    bool waits;            /* ... and the destination has not got the device state */
-    int64_t since_ns;      /* when the interruption was noticed */
-    int64_t mended_ns;     /* when it went on again last; 0: never */
+    bool dst_heard;    /* REACH: the destination has answered out of band */
+    bool stalled;      /* nothing moves, and nobody but qferry has noticed */
+    bool waits;        /* ... and the destination has not got the device state */
+    int64_t since_ns;  /* when the interruption was noticed */
+    int64_t mended_ns; /* when it went on again last; 0: never */
     enum qapi_mig_status was[MIG_SIDES]; /* their status at the last event ... */
     int64_t paused_ns;                   /* ... and when one became postcopy-paused last */
     bool told;                           /* that it is interrupted */
@@ -161,6 +161,61 @@ struct mig_recover {
     unsigned cancels; /* signals that were refused in post-copy */
     int64_t
         complete_ns; /* the destination said completed, and the source does not follow */
+};
+
+/* Nothing moves, or hardly anything: why. In mig_stall.c. */
+enum mig_stall_kind {
+    STALL_NONE,
+    STALL_LOOP,  /* a main loop is stalled: out of band it answers */
+    STALL_DEAF,  /* a QEMU answers in no way, and may live */
+    STALL_PEER,  /* the destination, and the path to it with it */
+    STALL_PATH,  /* both QEMUs answer, the path does not */
+    STALL_DISK,  /* all answer, and the guest is stopped by its disk */
+    STALL_LINK,  /* all answer: saturated, or not read */
+    STALL_CRAWL, /* it moves, far more slowly than it did */
+};
+
+enum mig_stall_path { STALL_PATH_UNKNOWN, STALL_PATH_ANSWERS, STALL_PATH_DEAD };
+
+struct mig_stall {
+    uint64_t bytes;       /* the source's counters ... */
+    uint64_t walked;      /* ... of bytes, and of pages gone through */
+    int64_t moved_ns;     /* when they moved last; 0: not looked at yet */
+    int64_t since_ns;     /* from when on patience counts: that, or a little later */
+    int64_t entered_ns;   /* the phase */
+    int64_t round_ns;     /* when it was asked why last; 0: not since then */
+    bool oob[MIG_SIDES];  /* ... and this side has answered out of band since */
+    bool judged;          /* ... and what the answers mean was told */
+    enum mig_stall_path path; /* what they say of the path, and why */
+    char why[NETSEL_WHY_MAX];
+    enum mig_stall_kind told; /* the last warning ... */
+    enum mig_side_id told_side;
+    int64_t told_since_ns; /* ... of a trouble that began then */
+    uint64_t tell_ms;      /* ... said again when it has lasted for so long */
+    int64_t window_ns;     /* the rate is measured since then ... */
+    uint64_t window_bytes; /* ... when the counters stood there */
+    uint64_t window_walked;
+    uint64_t rate_bytes_per_s; /* of the last window */
+    uint64_t best_bytes_per_s; /* of all of them */
+    int64_t crawl_ns;          /* it has been too slow since; 0: it is not */
+};
+
+/* The source's NVMe controllers. PREFLIGHT. */
+struct mig_nvme {
+    unsigned n; /* that can be asked for */
+    char path[QAPI_NVME_MAX][QAPI_NAME_MAX];
+    unsigned folders; /* so many were told */
+    unsigned asked;   /* so many were asked for their drive ... */
+    unsigned heard;   /* ... and have answered */
+    char empty[QAPI_NAME_MAX]; /* the first that has none; "": all have one */
+};
+
+/* The source's parameters as they were read or set last. In mig_settings.c. */
+struct mig_settings {
+    bool known;
+    int64_t asked_ns;
+    uint32_t sent; /* bits of those that were set since they were asked for */
+    uint64_t value[QAPI_PARAM_COUNT];
 };
 
 struct step; /* recipe.h */
@@ -215,10 +270,10 @@ struct mig {
     int64_t first_migrate_ns;  /* `migrate` was sent for the first time; 0: not yet */
     struct netsel_choice next; /* with the network in use after all others */
     bool next_known;
-    int64_t probe_ns;     /* it was asked for last */
-    uint64_t still_bytes; /* the source's counter ... */
-    int64_t still_ns;     /* ... has stood there since; 0: not looked at yet */
-    bool still_told;      /* that it stands, and that nothing can be done about it */
+    struct mig_nvme nvme;
+    struct mig_settings settings;
+    bool still_told; /* that nothing moves, and that nothing can be done about it */
+    struct mig_stall stall;
 
     /* What carries the memory: mig_channels.c. */
     unsigned channels;                 /* multifd channels; 0: one stream */
@@ -298,8 +353,6 @@ struct mig {
     struct mig_recover recover;
     /* The destination has everything, and the source will not hear of it any more. */
     bool src_left;
-    uint64_t moved_bytes; /* POSTCOPY: when the counter rose last, and to what */
-    int64_t moved_ns;
     bool sample_again; /* a pass event came while a sample was under way */
     /* PRECOPY: what the guest dirties in a second, measured beside the passes (mig_rhythm.c) */
     struct mig_rhythm {

@@ -25,6 +25,8 @@ static const struct {
     [QAPI_QUERY_CPU_TYPE]         = {30000, LATE_GIVE_UP},
     [QAPI_QUERY_UUID]             = {30000, LATE_GIVE_UP},
     [QAPI_QUERY_PCI]              = {30000, LATE_GIVE_UP},
+    [QAPI_QUERY_NVME]             = {30000, LATE_GIVE_UP},
+    [QAPI_QUERY_DRIVE]            = {30000, LATE_GIVE_UP},
     [QAPI_QUERY_CAPS]             = {30000, LATE_GIVE_UP},
     [QAPI_QUERY_PARAMS]           = {30000, LATE_GIVE_UP},
     [QAPI_QUERY_YANK]             = {30000, LATE_PHASE},
@@ -84,6 +86,8 @@ static unsigned leave_for(enum mig_side_id side, enum qapi_command c)
     case QAPI_QUERY_CPU_TYPE:
     case QAPI_QUERY_UUID:
     case QAPI_QUERY_PCI:
+    case QAPI_QUERY_NVME:
+    case QAPI_QUERY_DRIVE:
     case QAPI_QUERY_CAPS:
     case QAPI_QUERY_PARAMS:
     case QAPI_QUERY_YANK:
@@ -132,6 +136,8 @@ uint64_t mig_send(struct mig *m,
         .deadline_ns = m->now_ns + qf_ms_to_ns(asks[cmd->command].deadline_ms),
         .row = row,
     };
+    if (side == MIG_SRC && cmd->command == QAPI_SET_PARAMS)
+        mig_settings_sent(m, &cmd->u.params);
     struct mig_do *d = mig_todo_add(todo, MIG_DO_SEND, side);
     d->u.send.id = a->id;
     d->u.send.cmd = *cmd;

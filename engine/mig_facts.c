@@ -122,11 +122,32 @@ static void hear_event(struct mig *m, enum mig_side_id side, const struct qapi_e
     case QAPI_EVENT_BLOCK_IO_ERROR:
         hint(s);
         break;
+    case QAPI_EVENT_DEVICE_DELETED:
+        memcpy(s->unplugged, e->reason, sizeof(s->unplugged));
+        break;
     case QAPI_EVENT_MIGRATION_PASS:
     case QAPI_EVENT_RESET:
     case QAPI_EVENT_OTHER:
         break;
     }
+}
+
+/* QEMU refuses device_del while it migrates, but the guest may give a device away that it was asked
+ * for before, and a reset takes it. What is sent then has no part for it, and QEMU's destination says
+ * nothing about a device that it alone has (fact sheet 7.3). */
+bool mig_is_unplugged(struct mig *m)
+{
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        if (m->side[i].unplugged[0] == '\0')
+            continue;
+        mig_fail(
+            m, OUTCOME_FAILED, QF_E_GAVE_UP,
+            "the device %s was unplugged on the %s on the way: both sides have the same "
+            "devices no more; start the destination anew, without it",
+            m->side[i].unplugged, mig_side_name((enum mig_side_id)i));
+        return true;
+    }
+    return false;
 }
 
 /* QEMU said that it exits, and by a cause that no -no-shutdown holds up (softmmu/runstate.c:

@@ -65,8 +65,11 @@ static void take_route(struct mig *m, const struct netsel_facts *f)
 
 void mig_take_network(struct mig *m, const struct netsel_facts *f)
 {
+    if (m->phase == MIG_PRECOPY || m->phase == MIG_SWITCHOVER || m->phase == MIG_POSTCOPY)
+        mig_stall_take_path(m, f);
     if (m->spec.networks.n == 0) {
-        take_route(m, f);
+        if (m->phase == MIG_CONNECT || m->phase == MIG_PREFLIGHT)
+            take_route(m, f);
         return;
     }
     if (m->phase == MIG_PRECOPY || m->phase == MIG_ROLLBACK || m->phase == MIG_AGAIN)

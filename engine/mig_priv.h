@@ -108,6 +108,32 @@ uint64_t mig_switchover_rate(const struct mig *m);
 
 /* Is the source's monitor on this host? Interfaces, routes and cores are those of it. */
 bool mig_is_source_here(const struct mig *m);
+/* ---- parameters that others change (mig_settings.c) ---- */
+
+/* PRECOPY, for every event. */
+void mig_settings_watch(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
+/* These go to the source. */
+void mig_settings_sent(struct mig *m, const struct qapi_params *p);
+
+/* A device is gone on one side since PREFLIGHT has compared them: mig_fail, true. */
+bool mig_is_unplugged(struct mig *m);
+
+/* ---- nothing moves (mig_stall.c) ---- */
+
+/* PRECOPY, SWITCHOVER, POSTCOPY: count what moves, and tell why nothing does. For every event. In
+ * POSTCOPY who asks is the phase. */
+void mig_stall_watch(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
+/* Ask both sides and the path; stall.oob and MIG_EV_NETWORK tell what comes of it. */
+void mig_stall_ask(struct mig *m, struct mig_todo *todo);
+
+/* From now on it may stand still: what was asked is forgotten. */
+void mig_stall_restart(struct mig *m);
+
+/* MIG_EV_NETWORK: what it says of the path in use. */
+void mig_stall_take_path(struct mig *m, const struct netsel_facts *f);
+
 /* ---- starting again over another network (phase_again.c) ---- */
 
 /* May the migration that was undone be started again, if it was the network? */

@@ -67,3 +67,20 @@ void network_tell(const struct mig_spec *spec,
     tell_address(spec, c, r);
     tell_bandwidth(spec, p, c, r);
 }
+
+void network_path_wish(const struct mig_spec *spec, struct netsel_wish *w)
+{
+    static const struct {
+        const char *name;
+        enum netsel_family family;
+    } all[] = {{"IPv4", NETSEL_V4}, {"IPv6", NETSEL_V6}};
+    memset(w, 0, sizeof(*w));
+    w->port_first = spec->networks.port_first;
+    w->port_last = spec->networks.port_last;
+    w->monitor_port = spec->networks.monitor_port;
+    for (; w->n < sizeof(all) / sizeof(all[0]); w->n++) {
+        struct netsel_network *n = &w->network[w->n];
+        (void)snprintf(n->name, sizeof(n->name), "%s", all[w->n].name);
+        n->cidr.ip.family = all[w->n].family;
+    }
+}

@@ -14,4 +14,8 @@ void network_tell(const struct mig_spec *spec,
                   const struct netsel_choice *c,
                   struct record_network *r);
 
+/* The way to the spec's address as networks to be probed, where none are given: all of IPv4, and of
+ * IPv6. For a migration that is under way; nothing is chosen by it. */
+void network_path_wish(const struct mig_spec *spec, struct netsel_wish *w);
+
 #endif

@@ -15,7 +15,13 @@ int network_probe(struct netsel_probe **out,
                   struct qf_err *err)
 {
     struct netsel_target targets[NETSEL_TARGETS_MAX];
+    struct netsel_wish path;
     unsigned n = 0;
+    if (spec->networks.n == 0 && to_the_end) { /* it is under way, to this address */
+        network_path_wish(spec, &path);
+        targets[n++] = (struct netsel_target){.host = spec->address};
+        return netsel_probe_start(out, loop, &path, targets, n, true, on_done, arg, err);
+    }
     for (unsigned i = 0; i < spec->n_given; i++)
         targets[n++] = (struct netsel_target){.host = spec->given[i]};
     if (spec->monitor_host[0] != '\0')

@@ -34,9 +34,9 @@
 enum { JUDGE, QUIT, COMMAND };
 
 enum {
-    STILL_PROBE_MS =
-        5 * 1000,         /* without one byte: then the networks are probed, so often */
-    STILL_MS = 10 * 1000, /* then it is given up, if its network does not answer */
+    /* without one byte, and its network does not answer: then it is given up (the networks are
+     * probed from the fifth second on, mig_stall.c) */
+    STILL_MS = 10 * 1000,
     JUDGE_MS = 10 * 1000, /* far beyond what a probe takes */
     QUIT_MS = 15 * 1000,
     POLL_MS = 100
@@ -72,7 +72,6 @@ static void probe(struct mig *m, struct mig_todo *todo)
 {
     if (m->probing)
         return;
-    m->probe_ns = m->now_ns;
     m->next_known = false;
     mig_probe(m, todo, true);
 }
@@ -119,26 +118,16 @@ static bool was_never_reached(const struct mig *m)
  * not answer a probe on another port. Bytes alone prove nothing: the destination may be busy. */
 bool again_watch(struct mig *m, struct mig_todo *todo)
 {
-    const struct qapi_migrate *q = &m->side[MIG_SRC].migrate;
-    const uint64_t bytes = q->has_ram ? q->transferred_bytes : 0;
     const char *why = "its port for the migration is not reached";
     if (!may_start_again(m) || m->spec.networks.n < 2 || m->postcopy_asked)
         return false; /* towards post-copy nothing may be cancelled */
-    if (m->still_ns == 0 || bytes != m->still_bytes) {
-        m->still_ns = m->now_ns;
-        m->still_bytes = bytes;
+    if (m->stall.moved_ns == m->now_ns) {
         m->next_known = m->still_told = false;
         return false;
     }
-    if (!mig_is_past(m, m->still_ns, STILL_PROBE_MS))
-        return false;
     const bool lost = is_network_lost(m, &why) || was_never_reached(m);
-    if (!m->next_known || !lost || !has_next(m)) {
-        if (mig_is_past(m, m->probe_ns, STILL_PROBE_MS))
-            probe(m, todo);
-        return false;
-    }
-    if (!mig_is_past(m, m->still_ns, STILL_MS) || m->still_told)
+    if (!m->next_known || !lost || !has_next(m) ||
+        !mig_is_past(m, m->stall.moved_ns, STILL_MS) || m->still_told)
         return false;
     if (!m->spec.restarts) {
         m->still_told = true;
@@ -183,6 +172,7 @@ static void forget_attempt_of(struct mig_side *src)
     src->has_last_ram = false;
     src->stop_t_ns = src->resume_t_ns = 0;
     src->fresh = false;
+    src->unplugged[0] = '\0';
 }
 
 /* The limit that the lost network set is not that of the next one; but an operator's stays. */

@@ -112,22 +112,11 @@ static void hand_over_again(struct mig *m, struct mig_todo *todo)
 
 /* ---- does it move? ---- */
 
-static void forget_check(struct mig *m)
+/* From now on it may stand still. */
+static void begin_anew(struct mig *m)
 {
-    m->recover.check_ns = 0;
     m->recover.dead = 0;
-    memset(m->recover.alive, 0, sizeof(m->recover.alive));
-}
-
-static void check(struct mig *m, struct mig_todo *todo)
-{
-    m->recover.check_ns = m->now_ns;
-    for (unsigned i = 0; i < MIG_SIDES; i++)
-        if (m->side[i].link == MIG_LINK_UP &&
-            !mig_is_asked(m, (enum mig_side_id)i, QAPI_QUERY_YANK))
-            (void)mig_ask0(m, todo, (enum mig_side_id)i, QAPI_QUERY_YANK);
-    if (m->spec.networks.n > 0)
-        mig_probe(m, todo, false);
+    mig_stall_restart(m);
 }
 
 /* So long nothing may move before the connection counts as dead. */
@@ -139,7 +128,7 @@ static uint64_t patience_ms(const struct mig *m)
         return LAST_MS;
     if (m->spec.networks.n == 0 || !m->network_known || was->chosen < 0)
         return STUCK_MS;
-    if (m->recover.network_ns < m->recover.check_ns) /* its answer is to come */
+    if (m->recover.network_ns < m->stall.round_ns) /* its answer is to come */
         return ANSWERS_MS;
     for (unsigned i = 0; i < is->n; i++)
         if (strcmp(is->candidate[i].name, was->candidate[was->chosen].name) == 0)
@@ -150,22 +139,15 @@ static uint64_t patience_ms(const struct mig *m)
 static bool is_stuck(const struct mig *m)
 {
     return m->side[MIG_DST].migrate.status != QAPI_MIG_COMPLETED &&
-           m->recover.check_ns != 0 && m->recover.alive[MIG_SRC] &&
-           m->recover.alive[MIG_DST] && mig_is_past(m, m->moved_ns, patience_ms(m));
+           m->stall.round_ns != 0 && m->stall.oob[MIG_SRC] && m->stall.oob[MIG_DST] &&
+           mig_is_past(m, m->stall.since_ns, patience_ms(m));
 }
 
 /* Another answer of the source's. */
 static void watch_progress(struct mig *m, struct mig_todo *todo)
 {
-    const uint64_t bytes = m->side[MIG_SRC].migrate.transferred_bytes;
-    if (bytes != m->moved_bytes || m->moved_ns == 0) {
-        m->moved_bytes = bytes;
-        m->moved_ns = m->now_ns;
-        m->recover.check_ns = 0;
-        memset(m->recover.alive, 0, sizeof(m->recover.alive));
-    } else if (m->recover.check_ns == 0 && mig_is_past(m, m->moved_ns, STILL_MS)) {
-        check(m, todo);
-    }
+    if (m->stall.round_ns == 0 && mig_is_past(m, m->stall.since_ns, STILL_MS))
+        mig_stall_ask(m, todo);
 }
 
 /* What is sent may go into the socket's buffer for seconds although nothing arrives: where there
@@ -191,13 +173,9 @@ static bool is_network_dead(struct mig *m,
 static void hear_alive(struct mig *m, const struct mig_event *ev)
 {
     if (ev->kind != MIG_EV_REPLY || ev->u.reply.command != QAPI_QUERY_YANK ||
-        m->recover.check_ns == 0)
+        m->stall.round_ns == 0 || !mig_is_past(m, m->stall.round_ns, ALIVE_MS))
         return;
-    m->recover.alive[ev->side] = true;
-    if (!mig_is_past(m, m->recover.check_ns, ALIVE_MS))
-        return;
-    m->moved_ns = m->now_ns; /* it stood still itself: from now on it may move */
-    forget_check(m);
+    begin_anew(m); /* it stood still itself: from now on it may move */
 }
 
 /* The destination has everything, and the source was not told: it never will be. */
@@ -293,9 +271,10 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         return;
     }
     if (ev->kind == MIG_EV_ENTER) {
-        m->moved_ns = m->sample_ns = m->now_ns;
-        forget_check(m);
+        m->sample_ns = m->now_ns;
+        m->recover.dead = 0;
     }
+    mig_stall_watch(m, ev, todo);
     if (follow(m))
         return;
     hear_alive(m, ev);
@@ -306,8 +285,7 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
     }
     if (m->recover.waits && is_dst_in(m)) { /* it has arrived: that is progress */
         m->recover.waits = false;
-        m->moved_ns = m->now_ns;
-        forget_check(m);
+        begin_anew(m);
     }
     if (is_network_dead(m, ev, todo) || is_stuck(m)) {
         if (is_dst_in(m)) {

@@ -305,6 +305,7 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
         case QAPI_EVENT_MIGRATION:
         case QAPI_EVENT_MIGRATION_PASS:
         case QAPI_EVENT_WAKEUP:
+        case QAPI_EVENT_DEVICE_DELETED:
             break;
         }
     }
@@ -319,8 +320,9 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
         case QAPI_RUN_SHUTDOWN:
             if (m->guest_ran)
                 mig_warn(todo,
-                         "the guest was stopped on the source (%s), not by qferry: it will "
+                         "the guest was stopped on the source (%s%s), not by qferry: it will "
                          "stay stopped on the destination",
+                         ev->u.reply.u.run == QAPI_RUN_IO_ERROR ? "by a disk: " : "",
                          qapi_run_name(ev->u.reply.u.run));
             m->guest_ran = false;
             break;
@@ -377,10 +379,16 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     }
     mig_rhythm_step(m, ev, todo);
+    mig_stall_watch(m, ev, todo);
+    mig_settings_watch(m, ev, todo);
     hear_refusal(m, ev, todo);
     follow_guest(m, ev, todo);
     if (follow_status(m) || follow_cancel(m))
         return;
+    if (!m->postcopy_asked && mig_is_unplugged(m)) {
+        mig_go(m, MIG_ROLLBACK);
+        return;
+    }
     if (ev->kind == MIG_EV_OPERATOR && m->side[MIG_SRC].migrate.has_ram) {
         take_sample(m, false, todo); /* the policy may be another one now */
         return;

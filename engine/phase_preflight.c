@@ -100,6 +100,8 @@ static int hear_fact(struct mig *m,
     case QAPI_QUERY_PARAMS:
         s->params_found = r->u.params;
         break;
+    case QAPI_QUERY_NVME:
+    case QAPI_QUERY_DRIVE:
     case QAPI_QUERY_STATUS:
     case QAPI_QUERY_MIGRATE: /* taken by the machine itself */
     case QAPI_QUERY_YANK:
@@ -129,6 +131,80 @@ static int hear_fact(struct mig *m,
     return 0;
 }
 
+/* ---- NVMe controllers: rare, so they cost a question only where query-pci shows one ---- */
+
+static const char *const device_folders[] = {"/machine/peripheral", /* with an id */
+                                             "/machine/peripheral-anon"};
+
+static bool has_nvme(const struct mig *m, enum mig_side_id side)
+{
+    return m->side[side].pci.nvme > 0;
+}
+
+static bool ask_with_id(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)m;
+    (void)side;
+    cmd->command = QAPI_QUERY_NVME;
+    (void)snprintf(cmd->u.path, sizeof(cmd->u.path), "%s", device_folders[0]);
+    return true;
+}
+
+static bool ask_without_id(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)m;
+    (void)side;
+    cmd->command = QAPI_QUERY_NVME;
+    (void)snprintf(cmd->u.path, sizeof(cmd->u.path), "%s", device_folders[1]);
+    return true;
+}
+
+/* QEMU answers in order, so it is known which folder it is. */
+static int hear_nvme(struct mig *m,
+                     enum mig_side_id side,
+                     const struct qapi_reply *r,
+                     struct mig_todo *todo)
+{
+    (void)side;
+    (void)todo;
+    struct mig_nvme *v = &m->nvme;
+    const char *folder = device_folders[v->folders++ > 0];
+    for (unsigned i = 0; !r->refused && i < r->u.nvme.count && i < QAPI_NVME_MAX; i++) {
+        if (v->n == QAPI_NVME_MAX)
+            break;
+        const int n = snprintf(v->path[v->n], sizeof(v->path[0]), "%s/%s", folder,
+                               r->u.nvme.name[i]);
+        if (r->u.nvme.name[i][0] != '\0' && n > 0 && (size_t)n < sizeof(v->path[0]))
+            v->n++;
+    }
+    return 0;
+}
+
+static bool ask_drive(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
+{
+    (void)side;
+    if (m->nvme.asked == m->nvme.n)
+        return false;
+    cmd->command = QAPI_QUERY_DRIVE;
+    memcpy(cmd->u.path, m->nvme.path[m->nvme.asked++], sizeof(cmd->u.path));
+    return true;
+}
+
+static int hear_drive(struct mig *m,
+                      enum mig_side_id side,
+                      const struct qapi_reply *r,
+                      struct mig_todo *todo)
+{
+    (void)side;
+    (void)todo;
+    struct mig_nvme *v = &m->nvme;
+    const char *path = v->heard < v->n ? v->path[v->heard] : "";
+    v->heard++;
+    if (!r->refused && r->u.text[0] == '\0' && v->empty[0] == '\0')
+        (void)snprintf(v->empty, sizeof(v->empty), "%s", path);
+    return 0;
+}
+
 /* clang-format off */
 #define BOTH(name, ask) {name, MIG_SRC, false, NULL, ask, hear_fact, NULL}, \
                         {name, MIG_DST, false, NULL, ask, hear_fact, NULL}
@@ -147,6 +223,12 @@ static const struct step questions[] = {
     BOTH("pci",          ask_QUERY_PCI),
     {"cpu type", MIG_SRC, true,  NULL, ask_cpu_type, hear_fact, NULL},
     {"cpu type", MIG_DST, false, NULL, ask_cpu_type, hear_fact, NULL},
+    {"nvme",     MIG_SRC, false, has_nvme, ask_with_id,    hear_nvme, NULL},
+    {"nvme",     MIG_SRC, false, has_nvme, ask_without_id, hear_nvme, NULL},
+    {"drive",    MIG_SRC, true,  has_nvme, ask_drive, hear_drive, NULL},
+    {"drive",    MIG_SRC, false, has_nvme, ask_drive, hear_drive, NULL},
+    {"drive",    MIG_SRC, false, has_nvme, ask_drive, hear_drive, NULL},
+    {"drive",    MIG_SRC, false, has_nvme, ask_drive, hear_drive, NULL}, /* QAPI_NVME_MAX */
 };
 /* clang-format on */
 

@@ -157,14 +157,13 @@ static void begin(struct mig *m, struct mig_todo *todo)
     r->since_ns = m->now_ns;
     if (r->dead > 0)
         r->since_ns = r->dead_ns;
-    else if (r->stalled || r->check_ns != 0) /* when it stood still first */
-        r->since_ns = m->moved_ns;
+    else if (r->stalled || m->stall.round_ns != 0) /* when it stood still first */
+        r->since_ns = m->stall.since_ns;
     if (!again) {
         r->failed = 0;
         r->backoff_ms = 0;
     }
-    r->check_ns = 0;
-    memset(r->alive, 0, sizeof(r->alive));
+    r->dst_heard = false;
     r->told = false;
     recover_to_stage(m, REACH);
     if (is_interrupted(m) && are_both_connected(m))
@@ -191,10 +190,10 @@ static void reach(struct mig *m, const struct mig_event *ev, struct mig_todo *to
         return;
     mig_look_stale(m, todo);
     if (mig_heard(ev, MIG_DST, QAPI_QUERY_YANK))
-        m->recover.alive[MIG_DST] = true;
-    else if (!m->recover.alive[MIG_DST] && !mig_is_asked(m, MIG_DST, QAPI_QUERY_YANK))
+        m->recover.dst_heard = true;
+    else if (!m->recover.dst_heard && !mig_is_asked(m, MIG_DST, QAPI_QUERY_YANK))
         (void)mig_ask0(m, todo, MIG_DST, QAPI_QUERY_YANK);
-    const bool deaf = m->recover.alive[MIG_DST] && mig_is_past(m, m->stage_ns, DEAF_MS);
+    const bool deaf = m->recover.dst_heard && mig_is_past(m, m->stage_ns, DEAF_MS);
     if (!m->side[MIG_SRC].fresh || !(dst->fresh || deaf))
         return;
     if (is_interrupted(m))
@@ -559,7 +558,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (mig_refuse_cancel(m, todo))
         return;
     if (ev->kind == MIG_EV_DOWN) {
-        m->recover.alive[MIG_DST] = false;
+        m->recover.dst_heard = false;
         recover_to_stage(m, REACH);
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
@@ -569,7 +568,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     keep_looking(m, ev, todo);
     if (m->stage == WAIT && m->now_ns >= m->recover.next_ns) {
-        m->recover.alive[MIG_DST] = false;
+        m->recover.dst_heard = false;
         m->side[MIG_SRC].fresh = false;
         recover_to_stage(m, REACH);
     }

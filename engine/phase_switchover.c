@@ -61,6 +61,10 @@ static void go_on(struct mig *m, struct mig_todo *todo)
         mig_go(m, MIG_ROLLBACK);
         return;
     }
+    if (mig_is_unplugged(m)) {
+        mig_go(m, MIG_ROLLBACK);
+        return;
+    }
     const bool both_fresh = m->side[MIG_SRC].fresh && m->side[MIG_DST].fresh;
     const bool in_time = !mig_is_past(m, m->phase_ns, LOOK_MS);
     if (in_time && !both_fresh && !is_destination_there(m) &&
@@ -221,6 +225,7 @@ void phase_switchover(struct mig *m, const struct mig_event *ev, struct mig_todo
         mig_go(m, MIG_RECONCILE);
         return;
     }
+    mig_stall_watch(m, ev, todo);
     if (ev->kind == MIG_EV_ENTER) {
         if (m->src_stop_ns == 0)
             m->src_stop_ns = m->side[MIG_SRC].stop_t_ns;

@@ -51,6 +51,7 @@ enum spec_encrypt {
     X(CPUS, "cpus", true)                            \
     X(CPU_TYPE, "cpu-type", true)                    \
     X(PCI_DEVICES, "pci-devices", true)              \
+    X(NVME_DRIVE, "nvme-drive", true)                \
     X(UUID, "uuid", true)                            \
     X(POSTCOPY, "postcopy", false)                   \
     X(CHANNELS, "channels", false)                   \

@@ -21,6 +21,7 @@ enum {
     QAPI_SAMPLE_PAGES_MAX = 4096,
     QAPI_NAME_MAX = 96, /* machine types, CPU types, versions */
     QAPI_URI_MAX = 288, /* an address of 255 characters, tcp:[]: and a range of ports */
+    QAPI_NVME_MAX = 4,  /* NVMe controllers that are looked at; more are counted only */
     QAPI_PCI_MAX = 64   /* devices that are compared one by one; more are counted only */
 };
 
@@ -206,6 +207,8 @@ enum { QAPI_DIR_MAX = 256 };
     X(QUERY_CPU_TYPE, "qom-get", false) /* the first CPU, type */           \
     X(QUERY_UUID, "query-uuid", false)                                      \
     X(QUERY_PCI, "query-pci", false)                                        \
+    X(QUERY_NVME, "qom-list", false) /* a folder of devices */              \
+    X(QUERY_DRIVE, "qom-get", false) /* a device, drive */                  \
     X(QUERY_CAPS, "query-migrate-capabilities", false)                      \
     X(QUERY_PARAMS, "query-migrate-parameters", false)                      \
     X(QUERY_YANK, "query-yank", true)                                       \
@@ -261,7 +264,7 @@ struct qapi_cmd {
             bool server;            /* the side that listens */
             char dir[QAPI_DIR_MAX]; /* as that QEMU sees it */
         } object;
-        char path[QAPI_NAME_MAX]; /* QUERY_CPU_TYPE: QOM path */
+        char path[QAPI_NAME_MAX]; /* QUERY_CPU_TYPE, QUERY_NVME, QUERY_DRIVE: QOM path */
         /* CALC_DIRTY_RATE: for so long. By sampling pages: the other modes crash 7.2 under TCG
          * (fact sheet 0, rule 9) */
         struct {
@@ -306,6 +309,7 @@ struct qapi_pci_dev {
 
 struct qapi_pci {
     uint32_t count;                        /* all devices, also those that did not fit */
+    uint32_t nvme;                         /* of these, NVMe controllers */
     struct qapi_pci_dev dev[QAPI_PCI_MAX]; /* sorted by address */
 };
 
@@ -320,13 +324,18 @@ struct qapi_reply {
         struct qapi_caps caps;
         struct qapi_params params;
         char text
-            [QAPI_NAME_MAX]; /* QUERY_TARGET, _MACHINE (without "-machine"), _CPU_TYPE, _UUID */
+            [QAPI_NAME_MAX]; /* QUERY_TARGET, _MACHINE (without "-machine"), _CPU_TYPE, _UUID,
+                              * _DRIVE ("": none) */
         uint64_t memory_bytes; /* QUERY_MEMORY: base + plugged */
         struct {
             uint32_t count;
             char path[QAPI_NAME_MAX]; /* QOM path of the first */
         } cpus;
         struct qapi_pci pci;
+        struct { /* QUERY_NVME: those in that folder, by name */
+            uint32_t count;
+            char name[QAPI_NVME_MAX][QAPI_NAME_MAX];
+        } nvme;
         struct { /* QUERY_DIRTY_RATE */
             bool measured;
             uint64_t bytes_per_s; /* different pages, by the whole of the time */
@@ -355,7 +364,8 @@ struct qapi_version {
     X(SUSPEND_DISK, "SUSPEND_DISK")     \
     X(WAKEUP, "WAKEUP")                 \
     X(GUEST_PANICKED, "GUEST_PANICKED") \
-    X(BLOCK_IO_ERROR, "BLOCK_IO_ERROR")
+    X(BLOCK_IO_ERROR, "BLOCK_IO_ERROR") \
+    X(DEVICE_DELETED, "DEVICE_DELETED")
 
 enum qapi_event_kind {
     QAPI_EVENT_OTHER, /* journaled, of no consequence */
@@ -369,7 +379,8 @@ struct qapi_event {
     enum qapi_mig_status status; /* MIGRATION */
     uint64_t pass;               /* MIGRATION_PASS */
     bool guest;                  /* SHUTDOWN, RESET: the guest's own doing */
-    char reason[QAPI_NAME_MAX];  /* SHUTDOWN, RESET */
+    /* SHUTDOWN, RESET; DEVICE_DELETED: its id, or its path when it has none */
+    char reason[QAPI_NAME_MAX];
 };
 
 /* ---- names; all live for ever ---- */

@@ -167,6 +167,8 @@ static int by_address(const void *a, const void *b)
     return 0;
 }
 
+enum { PCI_CLASS_NVME = 0x0108 };
+
 /* Bridges nest their devices; depth is bounded because a peer's JSON is. */
 static void decode_pci_list(const json_t *devices, struct qapi_pci *pci, unsigned depth)
 {
@@ -187,6 +189,8 @@ static void decode_pci_list(const json_t *devices, struct qapi_pci *pci, unsigne
             };
         }
         pci->count++;
+        if (u32_of(json_object_get(d, "class_info"), "class") == PCI_CLASS_NVME)
+            pci->nvme++;
         decode_pci_list(json_object_get(json_object_get(d, "pci_bridge"), "devices"), pci,
                         depth + 1);
     }
@@ -227,6 +231,21 @@ static bool has_migration(const json_t *list)
 static bool is_text(const json_t *value, const char *text)
 {
     return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
+/* A name that is too long is counted, and not there: it could not be asked for. */
+static void decode_nvme(const json_t *list, struct qapi_reply *out)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach (list, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        if (!is_text(json_object_get(one, "type"), "child<nvme>"))
+            continue;
+        if (name && strlen(name) < QAPI_NAME_MAX && out->u.nvme.count < QAPI_NVME_MAX)
+            memcpy(out->u.nvme.name[out->u.nvme.count], name, strlen(name) + 1);
+        out->u.nvme.count++;
+    }
 }
 
 void qapi_decode_reply(enum qapi_command command,
@@ -273,6 +292,12 @@ void qapi_decode_reply(enum qapi_command command,
     case QAPI_QUERY_PCI:
         decode_pci(ret, &out->u.pci);
         break;
+    case QAPI_QUERY_NVME:
+        decode_nvme(ret, out);
+        break;
+    case QAPI_QUERY_DRIVE:
+        COPY_TEXT(out->u.text, ret);
+        break;
     case QAPI_QUERY_CAPS:
         decode_caps(ret, &out->u.caps);
         break;
@@ -310,6 +335,19 @@ void qapi_decode_reply(enum qapi_command command,
     }
 }
 
+/* A part of a device goes first, and has no id: it is named by that of the device, if it has one. */
+static void decode_deleted(const json_t *data, char *text, size_t size)
+{
+    static const char with_id[] = "/machine/peripheral/";
+    const size_t n = sizeof(with_id) - 1;
+    copy_text(text, size, json_object_get(data, "path"));
+    if (strncmp(text, with_id, n) == 0) {
+        memmove(text, text + n, strlen(text + n) + 1);
+        text[strcspn(text, "/")] = '\0';
+    }
+    copy_text(text, size, json_object_get(data, "device"));
+}
+
 void qapi_decode_event(const json_t *whole, struct qapi_event *out)
 {
     static const struct {
@@ -330,6 +368,8 @@ void qapi_decode_event(const json_t *whole, struct qapi_event *out)
     out->pass = u64_or(data, "pass", 0);
     out->guest = json_is_true(json_object_get(data, "guest"));
     COPY_TEXT(out->reason, json_object_get(data, "reason"));
+    if (out->kind == QAPI_EVENT_DEVICE_DELETED)
+        decode_deleted(data, out->reason, sizeof(out->reason));
 }
 
 bool qapi_decode_greeting(const json_t *qmp, struct qapi_version *out)

@@ -86,6 +86,12 @@ int qapi_encode(const struct qapi_cmd *cmd, json_t **args)
         a = json_pack("{s:I, s:I}", "calc-time", (json_int_t)cmd->u.calc.seconds,
                       "sample-pages", (json_int_t)cmd->u.calc.pages_per_gib);
         break;
+    case QAPI_QUERY_NVME:
+        a = json_pack("{s:s}", "path", cmd->u.path);
+        break;
+    case QAPI_QUERY_DRIVE:
+        a = json_pack("{s:s, s:s}", "path", cmd->u.path, "property", "drive");
+        break;
     case QAPI_QUERY_CPU_TYPE:
         a = json_pack("{s:s, s:s}", "path", cmd->u.path, "property", "type");
         break;

@@ -191,6 +191,10 @@ START_TEST(every_command_is_valid)
         cmd.u.calc.seconds = 1;
         cmd.u.calc.pages_per_gib = 128;
         break;
+    case QAPI_QUERY_NVME:
+    case QAPI_QUERY_DRIVE:
+        (void)snprintf(cmd.u.path, sizeof(cmd.u.path), "/machine/peripheral");
+        break;
     case QAPI_QUERY_DIRTY_RATE:
     case QAPI_QUERY_STATUS:
     case QAPI_QUERY_MIGRATE:

@@ -249,6 +249,16 @@ static void fill_reply(struct world *w, const struct ask *a, struct qapi_reply *
     case QAPI_OBJECT_DEL:
     case QAPI_CALC_DIRTY_RATE:
     case QAPI_QUERY_PCI:
+        r->u.pci.nvme = how & 1;
+        break;
+    case QAPI_QUERY_NVME:
+        r->u.nvme.count = how & 7U;
+        for (unsigned i = 0; i < QAPI_NVME_MAX; i++)
+            r->u.nvme.name[i][0] = 'n';
+        break;
+    case QAPI_QUERY_DRIVE:
+        r->u.text[0] = how & 1 ? 'd' : '\0';
+        break;
     case QAPI_STOP:
     case QAPI_CONT:
     case QAPI_QUIT:

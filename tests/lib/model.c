@@ -743,3 +743,8 @@ void model_free(struct model *m)
         json_decref(m->out[i].msg.json);
     free(m);
 }
+
+bool model_is_silent(const struct model *m)
+{
+    return m->flow.net_silent || (m->silent && !m->silent_text);
+}

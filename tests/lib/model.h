@@ -220,6 +220,9 @@ void model_advance(struct model *m, int64_t t_ns);
 /* Take the next message that is due by t_ns (model_advance was called). False: none. */
 bool model_pop(struct model *m, int64_t t_ns, struct model_msg *out);
 
+/* Does the network of the migration swallow everything at present? */
+bool model_is_silent(const struct model *m);
+
 /* A client connects to the port where the destination waits for a migration (false: it does not listen,
  * or the network is silent), and hangs up before it has used the connection. */
 bool model_connect(struct model *m, int64_t t_ns);

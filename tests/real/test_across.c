@@ -497,6 +497,67 @@ START_TEST(what_is_not_there_is_one_line)
 }
 END_TEST
 
+/* ---- there is no other network: it is told what it is, and waited for ---- */
+
+static void mend_black_hole(void)
+{
+    hosts_sh("ip -n $S neigh del 10.77.1.2 dev mig0");
+}
+
+static void expect_moved_after_all(struct move *m)
+{
+    move_end(m);
+    move_expect(m, 0, "completed", "destination");
+    expect_guest_on(&f.w, f.w.dst);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+
+START_TEST(a_dead_path_is_told)
+{
+    hosts_pair(&f.w, "ws=32 rate=500");
+    struct move *m =
+        move_begin(&f.w, _i == 0 ? ARGS("--destination-address", "10.77.1.2", SLOWLY)
+                                 : ARGS("--destination-address", "10.77.1.2", "--network",
+                                        "10.77.1.0/24", SLOWLY));
+    move_wait_memory(m);
+    hosts_make_black_hole("mig0", 1);
+    move_wait_line(m, "the path is dead, both QEMUs answer: 10.77.1.2 ");
+    mend_black_hole();
+    expect_moved_after_all(m);
+    ck_assert(!move_has(m, "warning", "message", "main loop"));
+}
+END_TEST
+
+START_TEST(a_dead_peer_is_told)
+{
+    hosts_pair(&f.w, "ws=32 rate=500");
+    struct move *m = move_begin(&f.w, ARGS("--destination-address", "10.77.1.2", SLOWLY));
+    move_wait_memory(m);
+    hosts_make_black_hole("mig0", 1);
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGSTOP), 0);
+    move_wait_line(m, "the peer is dead or cut off: the destination's monitor does not");
+    mend_black_hole(); /* it was not, after all */
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGCONT), 0);
+    expect_moved_after_all(m);
+}
+END_TEST
+
+START_TEST(a_saturated_link_is_told)
+{
+    hosts_pair(&f.w, "ws=80 rate=500");
+    struct move *m =
+        move_begin(&f.w, ARGS("--destination-address", "10.77.1.2", "--bandwidth", "5MiB"));
+    move_wait_memory(m);
+    lab_pump(f.w.lab, 6000); /* of the usual rate */
+    hosts_sh("tc -n $S qdisc add dev mig0 root tbf rate 400kbit burst 4kb latency 400ms");
+    move_wait_line(m, "the link is saturated: ");
+    hosts_sh("tc -n $S qdisc del dev mig0 root");
+    expect_moved_after_all(m);
+    ck_assert(move_has(m, "warning", "message", "is known to be possible; both QEMUs"));
+    ck_assert(!move_has(m, "warning", "message", "main loop"));
+}
+END_TEST
+
 static Suite *across_suite(void)
 {
     Suite *s = suite_create("across");
@@ -511,6 +572,14 @@ static Suite *across_suite(void)
     tcase_add_loop_test(t, what_was_not_the_network_is_not_started_again, 0, 2);
     tcase_add_test(t, no_retries_are_no_retries);
     tcase_add_loop_test(t, a_firewall_before_the_port, 0, sizeof(walls) / sizeof(walls[0]));
+    suite_add_tcase(s, t);
+
+    t = tcase_create("stalls");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_loop_test(t, a_dead_path_is_told, 0, 2);
+    tcase_add_test(t, a_dead_peer_is_told);
+    tcase_add_test(t, a_saturated_link_is_told);
     suite_add_tcase(s, t);
 
     t = tcase_create("bind");

@@ -162,6 +162,45 @@ START_TEST(the_guest_survives_its_destination)
 }
 END_TEST
 
+#define NULL_DISK "-blockdev", "null-co,node-name=d0,size=1048576,read-zeroes=on", "-device"
+
+static const struct nvme {
+    const char *extra[8];
+    bool dies; /* QEMU, where it takes it at all */
+} nvmes[] = {
+    {{"-device", "nvme,serial=x"}, true},
+    {{"-device", "nvme,serial=x,id=disk"}, true},
+    {{NULL_DISK, "nvme,serial=x", "-device", "nvme-ns,drive=d0"}, true},
+    {{NULL_DISK, "nvme,serial=x,drive=d0"}, false},
+};
+enum { N_NVMES = sizeof(nvmes) / sizeof(nvmes[0]) };
+
+/* QEMU 11.1 dies of the first three when it is told to migrate. */
+START_TEST(an_nvme_controller_without_a_drive_is_refused)
+{
+    const struct nvme *n = &nvmes[_i];
+
+    world_pair_of(&f.w,
+                  &(struct lab_vm_opts){.append = "ws=16 rate=1000", .extra = n->extra});
+    struct move *m = move_begin(&f.w, ARGS(SLOWLY));
+    move_end(m);
+    if (strcmp(move_verdict(m, "blocked-reasons"), "refused") == 0) {
+        move_expect(m, 3, "refused", "source");
+        ck_assert_str_eq(move_verdict(m, "nvme-drive"), ""); /* QEMU takes none at all */
+    } else if (n->dies) {
+        move_expect(m, 3, "refused", "source");
+        ck_assert_str_eq(move_verdict(m, "nvme-drive"), "refused");
+        move_expect_reason(m, "has no drive");
+    } else {
+        ck_assert_str_eq(move_verdict(m, "nvme-drive"), "ok");
+        expect_moved(m, "precopy");
+        return;
+    }
+    expect_guest_on(&f.w, f.w.src);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+END_TEST
+
 static Suite *versions_suite(void)
 {
     Suite *s = suite_create("versions");
@@ -173,6 +212,7 @@ static Suite *versions_suite(void)
     tcase_add_test(t, post_copy_is_switched_to_in_time);
     tcase_add_test(t, a_cancelled_guest_stays_and_can_be_moved);
     tcase_add_test(t, the_guest_survives_its_destination);
+    tcase_add_loop_test(t, an_nvme_controller_without_a_drive_is_refused, 0, N_NVMES);
     suite_add_tcase(s, t);
 
     t = tcase_create("policy");

@@ -299,7 +299,8 @@ static void carry_out(struct sim *s)
         case MIG_DO_PROBE:
             s->n_probes++;
             if (s->setup.network_ns != MODEL_NEVER)
-                s->network_due_ns = s->t_ns + s->setup.network_ns;
+                s->network_due_ns =
+                    s->t_ns + (s->setup.network ? s->setup.network_ns : MODEL_MS);
             break;
         case MIG_DO_RECORD:
             break;
@@ -360,6 +361,24 @@ static void kill_session(struct sim *s)
 }
 
 /* ---- one thing at a time ---- */
+
+/* Without networks the way to the address itself is probed. */
+static void feed_path(struct sim *s)
+{
+    struct netsel_facts facts;
+    memset(&facts, 0, sizeof(facts));
+    facts.local[0] =
+        (struct netsel_local){.interface = "eth0", .up = true, .carrier = true};
+    ck_assert(netsel_ip_parse("192.0.2.6", &facts.local[0].ip));
+    ck_assert(netsel_ip_parse("192.0.2.7", &facts.destination[0].ip));
+    facts.destination[0].source = facts.local[0].ip;
+    facts.path[0].port = NETSEL_PROBE_PORT;
+    facts.path[0].answer = model_is_silent(s->model) ? NETSEL_FAILED : NETSEL_REFUSED;
+    (void)snprintf(facts.path[0].fault, sizeof(facts.path[0].fault), "no answer");
+    facts.n_locals = facts.n_destinations = facts.n_paths = 1;
+    facts.waited_ms = 1;
+    session_network(s->session, s->t_ns, &facts);
+}
 
 static void feed_message(struct sim *s, struct model_msg *msg)
 {
@@ -571,10 +590,14 @@ static bool step(struct sim *s)
     } else if (s->network_due_ns <= s->t_ns) {
         s->network_due_ns = MODEL_NEVER;
         s->n_fed++;
-        session_network(s->session, s->t_ns,
-                        s->later_due_ns <= s->t_ns                  ? s->setup.later
-                        : s->n_probes > 1 && s->setup.network_later ? s->setup.network_later
-                                                                    : s->setup.network);
+        if (!s->setup.network)
+            feed_path(s);
+        else
+            session_network(s->session, s->t_ns,
+                            s->later_due_ns <= s->t_ns ? s->setup.later
+                            : s->n_probes > 1 && s->setup.network_later
+                                ? s->setup.network_later
+                                : s->setup.network);
         carry_out(s);
     } else if (s->stream_due_ns <= s->t_ns) {
         s->stream_due_ns = MODEL_NEVER;

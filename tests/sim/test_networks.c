@@ -202,6 +202,65 @@ START_TEST(a_lost_one_is_followed_by_the_next)
 }
 END_TEST
 
+/* What a stall is called. The network that the probe sees is as `facts` say. */
+static void stall_in_precopy(struct model_fault fault, struct model_fault besides)
+{
+    u.spec.retries = 0;
+    u.n_doings = 2;
+    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                    .what = SIM_FAULT,
+                                    .phase = MIG_PRECOPY,
+                                    .t_ns = MODEL_S,
+                                    .fault = fault};
+    u.doing[1] = u.doing[0];
+    u.doing[1].fault = besides;
+    u.set[0] = "timeout=60s";
+    sim_run(&sim, &u);
+    ck_assert_str_eq(sim_complaint(&sim), "");
+}
+
+static unsigned times(const char *part)
+{
+    unsigned n = 0;
+    for (const char *at = sim_trace(&sim); (at = strstr(at, part)); at += strlen(part))
+        n++;
+    return n;
+}
+
+START_TEST(a_stall_has_a_name)
+{
+    const struct model_fault silent = {.what = MODEL_NET_SILENT};
+    const struct model_fault disk = {.what = MODEL_IO_ERROR};
+    const struct model_fault nothing = {.what = MODEL_NOTHING};
+    const struct model_fault src = {
+        .what = MODEL_STALL, .side = MODEL_SRC, .for_ns = 31 * MODEL_S};
+    const struct model_fault dst = {
+        .what = MODEL_STALL, .side = MODEL_DST, .for_ns = 31 * MODEL_S};
+    static const char *const names[] = {
+        "the link is saturated or",       "mend it and send cont",
+        "the path is dead, both",         "besides, a disk has stopped the guest",
+        "main loop of the source's QEMU", "main loop of the destination's QEMU"};
+    if (_i == 2 || _i == 3) {
+        later = facts;
+        later.path[0].answer = NETSEL_FAILED;
+        u.network_later = &later;
+    }
+    stall_in_precopy(_i == 4   ? src
+                     : _i == 5 ? dst
+                               : silent,
+                     _i == 1 || _i == 3 ? disk
+                     : _i == 5          ? silent
+                                        : nothing);
+    /* At 5 s, 10 s, 20 s and 40 s of it, as far as it goes. */
+    if (times(names[_i]) < 2 || times(names[_i]) > 4)
+        ck_abort_msg("%s: %u times in\n%s", names[_i], times(names[_i]), sim_trace(&sim));
+    for (int i = 0; i < 6; i++)
+        if (i != _i && !(_i == 3 && i == 2) && !(_i == 5 && i == 0))
+            ck_assert_msg(times(names[i]) == 0, "%s: in\n%s", names[i], sim_trace(&sim));
+    expect(_i == 4 ? 0 : 4, "migration");
+}
+END_TEST
+
 /* Also in the switch: the guest is back on the source before anything is started again. */
 START_TEST(a_lost_one_in_the_switch)
 {
@@ -508,6 +567,7 @@ int main(void)
                         sizeof(limits) / sizeof(limits[0]));
     tcase_add_test(t, a_takeover_needs_none);
     tcase_add_loop_test(t, a_lost_one_is_followed_by_the_next, 0, 2);
+    tcase_add_loop_test(t, a_stall_has_a_name, 0, 6);
     tcase_add_loop_test(t, a_lost_one_in_the_switch, 0, 4);
     tcase_add_test(t, a_black_hole_before_it_is_connected);
     tcase_add_test(t, a_port_that_is_not_reached);

@@ -59,6 +59,12 @@ static const struct {
      "{'path':'/machine/unattached/device[0]','property':'type'}"},
     {{.command = QAPI_QUERY_UUID}, "query-uuid", NULL},
     {{.command = QAPI_QUERY_PCI}, "query-pci", NULL},
+    {{.command = QAPI_QUERY_NVME, .u.path = "/machine/peripheral"},
+     "qom-list",
+     "{'path':'/machine/peripheral'}"},
+    {{.command = QAPI_QUERY_DRIVE, .u.path = "/machine/peripheral/n"},
+     "qom-get",
+     "{'path':'/machine/peripheral/n','property':'drive'}"},
     {{.command = QAPI_QUERY_CAPS}, "query-migrate-capabilities", NULL},
     {{.command = QAPI_QUERY_PARAMS}, "query-migrate-parameters", NULL},
     {{.command = QAPI_QUERY_YANK}, "query-yank", NULL},
@@ -415,6 +421,28 @@ START_TEST(pci_devices_behind_bridges_are_sorted_by_address)
 }
 END_TEST
 
+START_TEST(nvme_controllers_are_counted_and_found)
+{
+    ck_assert_uint_eq(reply(QAPI_QUERY_PCI, "{'return':[{'bus':0,'devices':["
+                                            "{'bus':0,'slot':3,'function':0,'class_info':"
+                                            "{'class':264},'id':{'vendor':6966,'device':16}},"
+                                            "{'bus':0,'slot':4,'function':0,'class_info':"
+                                            "{'class':512},'id':{'vendor':1,'device':2}}]}]}")
+                          ->u.pci.nvme,
+                      1);
+    const struct qapi_reply *r =
+        reply(QAPI_QUERY_NVME, "{'return':[{'name':'type','type':'string'},"
+                               "{'name':'n1','type':'child<nvme>'},"
+                               "{'name':'rng','type':'child<virtio-rng-pci>'},"
+                               "{'name':'device[0]','type':'child<nvme>'}]}");
+    ck_assert_uint_eq(r->u.nvme.count, 2);
+    ck_assert_str_eq(r->u.nvme.name[0], "n1");
+    ck_assert_str_eq(r->u.nvme.name[1], "device[0]");
+    ck_assert_str_eq(reply(QAPI_QUERY_DRIVE, "{'return':''}")->u.text, "");
+    ck_assert_str_eq(reply(QAPI_QUERY_DRIVE, "{'return':'d0'}")->u.text, "d0");
+}
+END_TEST
+
 START_TEST(more_pci_devices_than_fit_are_counted)
 {
     f.json = json_pack("{s:[{s:[]}]}", "return", "devices");
@@ -486,6 +514,12 @@ static const struct {
     {"{'event':'SUSPEND'}", {.kind = QAPI_EVENT_SUSPEND}},
     {"{'event':'SUSPEND_DISK'}", {.kind = QAPI_EVENT_SUSPEND_DISK}},
     {"{'event':'WAKEUP'}", {.kind = QAPI_EVENT_WAKEUP}},
+    {"{'event':'DEVICE_DELETED','data':{'path':'/machine/peripheral/nic/virtio-backend'}}",
+     {.kind = QAPI_EVENT_DEVICE_DELETED, .reason = "nic"}},
+    {"{'event':'DEVICE_DELETED','data':{'device':'nic','path':'/machine/peripheral/nic'}}",
+     {.kind = QAPI_EVENT_DEVICE_DELETED, .reason = "nic"}},
+    {"{'event':'DEVICE_DELETED','data':{'path':'/machine/peripheral-anon/device[1]'}}",
+     {.kind = QAPI_EVENT_DEVICE_DELETED, .reason = "/machine/peripheral-anon/device[1]"}},
     {"{'event':'GUEST_PANICKED','data':{'action':'pause'}}",
      {.kind = QAPI_EVENT_GUEST_PANICKED}},
     {"{'event':'BLOCK_IO_ERROR','data':{}}", {.kind = QAPI_EVENT_BLOCK_IO_ERROR}},
@@ -527,6 +561,7 @@ static Suite *suite(void)
     tcase_add_test(t, capabilities_offered_and_on);
     tcase_add_test(t, plain_facts);
     tcase_add_test(t, pci_devices_behind_bridges_are_sorted_by_address);
+    tcase_add_test(t, nvme_controllers_are_counted_and_found);
     tcase_add_test(t, more_pci_devices_than_fit_are_counted);
     tcase_add_test(t, dirty_rate_only_once_it_is_measured);
     tcase_add_test(t, yank_instance_of_the_migration);

@@ -241,6 +241,13 @@ static void command(char letter)
         power_off();
         say("ERROR still on");
         return;
+    case 'd':
+        power_disk();
+        return;
+    case 'z':
+        power_suspend();
+        say("ERROR not suspended");
+        return;
     case 'b':
         power_reset();
         say("ERROR not reset");
