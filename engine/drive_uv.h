@@ -67,6 +67,7 @@ struct drive {
     /* --restart-destination; lent; NULL: none */
     const char *restart_command;
     struct restart *restart;
+    struct mig_memory *memory; /* to be told at the beginning; NULL: nothing; owned */
     uv_work_t warm;
     uv_fs_t sync;
     int sync_fd; /* what the sync under way works on */
@@ -96,6 +97,10 @@ int drive_start(struct drive *d,
 /* What starts a fresh destination (restart_uv.h), where the spec's `restarts` says that there is such a
  * command. Right after drive_start; command is lent until on_end. */
 void drive_use_restart(struct drive *d, const char *command);
+
+/* What a qferry that was killed knew of this move (memory_uv.h); copied. Right after drive_start. No
+ * memory for it: the move goes on without. */
+void drive_remember(struct drive *d, const struct mig_memory *memory);
 
 /* The user wants it stopped. What that means is the machine's to say; it is told from the loop,
  * so this may be called at any time, also from inside the callbacks above, and before the loop

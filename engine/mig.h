@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "engine/mig_event.h"
+#include "engine/mig_memory.h"
 #include "engine/mig_todo.h"
 #include "engine/owner.h"
 #include "engine/spec.h"
@@ -102,7 +103,11 @@ struct mig_side {
     uint64_t caps_changed; /* bits that qferry turned */
     struct qapi_params params_found;
     uint32_t params_changed;
-    uint32_t texts_changed;       /* likewise, QAPI_TEXT_PARAM_... */
+    uint32_t texts_changed; /* likewise, QAPI_TEXT_PARAM_... */
+    /* of both, what a killed qferry has left changed: `found` is as that one found it */
+    uint64_t caps_left;
+    uint32_t params_left;
+    uint64_t param_set[QAPI_PARAM_COUNT]; /* as set last */
     char creds_id[QAPI_TEXT_MAX]; /* credentials that are to be removed in the end ... */
     char
         creds_left[QAPI_TEXT_MAX]; /* ... and those that an earlier qferry has left there */
@@ -260,6 +265,12 @@ struct mig {
     bool sync_asked;
     bool synced;
     bool taken_up; /* a move found under way was taken up */
+
+    /* Of a qferry that was killed (mig_memory.c). */
+    struct mig_memory memory;
+    bool memory_heeded; /* judged, and of use or not */
+    bool has_leftovers; /* settings of its are there still */
+    bool listens;       /* the destination, since it was told so then */
     char migrate_uri[QAPI_URI_MAX];
     char listen_port[8]; /* the destination's, of the migration */
 
@@ -274,9 +285,12 @@ struct mig {
     uint64_t downtime_limit_ms;
     uint64_t bandwidth_limit; /* max-bandwidth in force; POLICY_UNKNOWN: not known */
     uint32_t operator_fields; /* bits of the policy's fields that an operator has set */
-    int64_t migrate_ns;       /* `migrate` was sent */
-    int64_t memory_ns;        /* the first sample with memory in it; 0 = none yet */
-    int64_t src_stop_ns;      /* the guest stopped for the switch; 0 = not seen */
+    uint32_t policy_changes;  /* so many times the policy was changed */
+    bool
+        postcopy_denied; /* the policy allowed it, and this attempt's QEMUs do not offer it */
+    int64_t migrate_ns;  /* `migrate` was sent */
+    int64_t memory_ns;   /* the first sample with memory in it; 0 = none yet */
+    int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
     struct mig_recover recover;
     /* The destination has everything, and the source will not hear of it any more. */

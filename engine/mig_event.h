@@ -31,6 +31,7 @@ enum mig_event_kind {
     /* the command of MIG_DO_RESTART has ended, well or not */
     MIG_EV_RESTARTED,
     MIG_EV_SECURED, /* what MIG_DO_SECURE has made ready; a second one: it has failed since */
+    MIG_EV_MEMORY, /* before BEGIN: what a qferry that was killed knew of this move */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -77,6 +78,7 @@ enum mig_field {
 #define MIG_FIELD_BIT(id) (UINT32_C(1) << (unsigned)MIG_FIELD_##id)
 
 struct policy;
+struct mig_memory;
 
 struct mig_operator {
     enum mig_operator_kind kind;
@@ -136,6 +138,7 @@ struct mig_event {
                 [QF_ERR_TEXT]; /* why: what the kernel said, or how it ended, with its last words */
         } outcome;             /* STREAM RESTARTED */
         const struct mig_secured *secured; /* lent */
+        const struct mig_memory *memory;   /* lent */
     } u;
 };
 

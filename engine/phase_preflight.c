@@ -265,11 +265,14 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         policy_stopped(&m->policy_run, m->now_ns);
     }
     m->handed_over = is_handed_over(m);
+    const bool remembered = m->memory.known;
+    if (remembered)
+        mig_memory_apply(m);
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
     m->bandwidth_limit = src->params_found.value[QAPI_PARAM_MAX_BANDWIDTH];
     /* What was not prepared cannot be had any more. */
     if (!(src->caps_found.on & QAPI_CAP_BIT(POSTCOPY_RAM)))
-        m->policy.postcopy_allowed = false;
+        mig_deny_postcopy(m);
     if (!(src->caps_found.on & QAPI_CAP_BIT(AUTO_CONVERGE)))
         m->policy.throttle_allowed = false;
     if (src->caps_found.on & QAPI_CAP_BIT(MULTIFD)) {
@@ -290,11 +293,17 @@ static void take_up(struct mig *m, struct mig_todo *todo)
             "the guest is stopped on the source: whether by an earlier qferry, to finish "
             "sooner, or by somebody else is not known; it stays stopped: if it is to "
             "run, send cont to the destination afterwards");
-    mig_warn(
-        todo,
-        "a migration between these two is under way (source %s, destination %s): "
-        "taking it up; settings that were changed for it before are not known and stay",
-        qapi_mig_name(src->migrate.status), qapi_mig_name(m->side[MIG_DST].migrate.status));
+    mig_warn(todo,
+             "a migration between these two is under way (source %s, destination %s): "
+             "taking it up%s",
+             qapi_mig_name(src->migrate.status),
+             qapi_mig_name(m->side[MIG_DST].migrate.status),
+             remembered
+                 ? "; what was changed for it, its policy and its times are known from its "
+                   "journal"
+                 : "; settings that were changed for it before are not known and stay");
+    if (remembered)
+        mig_memory_apply_settings(m);
     struct owner_view v;
     mig_view(m, &v);
     if (!mig_secure_is_kept(m))
@@ -302,6 +311,20 @@ static void take_up(struct mig *m, struct mig_todo *todo)
     const bool broken = mig_is_broken(src->migrate.status) ||
                         mig_is_broken(m->side[MIG_DST].migrate.status);
     mig_go(m, m->side[MIG_DST].silent || broken ? MIG_RECOVER : MIG_RECONCILE);
+}
+
+/* Nothing is begun. What a killed qferry has left is put back, if the source is idle: ROLLBACK does
+ * that. */
+static void give_up(struct mig *m)
+{
+    struct owner_view v;
+    mig_view(m, &v);
+    if (!m->has_leftovers || v.stage != STAGE_IDLE) {
+        mig_go(m, MIG_FAILED);
+        return;
+    }
+    configure_adopt(m);
+    mig_go(m, MIG_ROLLBACK);
 }
 
 static void refuse_attach(struct mig *m)
@@ -314,7 +337,6 @@ static void refuse_attach(struct mig *m)
         "migration %s, destination %s, its migration %s; qferry migrate begins one",
         qapi_run_name(src->run), qapi_mig_name(src->migrate.status),
         qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status));
-    mig_go(m, MIG_FAILED);
 }
 
 void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -350,28 +372,50 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     case RECIPE_DONE:
         break;
     }
-    if (!m->spec.dry_run && is_course_of_ours(m)) {
+    if (m->memory.known && !m->memory_heeded)
+        mig_memory_judge(m, todo);
+    if (!m->memory_heeded && !m->spec.dry_run &&
+        (is_course_of_ours(m) || mig_memory_is_ours(m))) {
         take_up(m, todo); /* its way is chosen already */
         return;
     }
-    if (m->spec.attach) {
+    if (m->memory.known && !m->memory_heeded) {
+        mig_secure_adopt(m);
+        mig_memory_adopt_leftovers(m, todo);
+    }
+    m->memory_heeded = true;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        if (m->side[i].link != MIG_LINK_UP) /* CONNECT would have ended there */
+            mig_fail(m, OUTCOME_FAILED, QF_E_UNREACHABLE, "%s: %s",
+                     mig_side_name((enum mig_side_id)i), m->side[i].down_text);
+    if (m->spec.attach)
         refuse_attach(m);
+    if (m->has_reason) {
+        give_up(m);
         return;
     }
     if (!mig_knows_network(m))
         return;
     if (!m->judged) {
         m->judged = true;
+        if (!m->has_leftovers)
+            mig_secure_adopt(m);
         m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
-                       m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED;
-        mig_secure_adopt(m);
+                       m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED ||
+                       (m->has_leftovers && m->memory.guest_paused && m->memory.guest_ran);
         preflight_judge(m, todo);
         mig_use_network(m, todo);
+        if (m->listens && strcmp(m->memory.address, m->spec.address) != 0)
+            mig_fail(
+                m, OUTCOME_REFUSED, QF_E_REFUSED,
+                "the destination listens already, on %s and not on %s; start it anew with "
+                "-incoming defer",
+                m->memory.address, m->spec.address);
     }
     if (!m->has_reason && !mig_is_secured(m, todo))
         return;
     if (m->has_reason) {
-        mig_go(m, MIG_FAILED);
+        give_up(m);
     } else if (m->spec.dry_run) {
         mig_go(m, MIG_MEASURE);
     } else {
