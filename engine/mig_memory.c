@@ -436,6 +436,7 @@ static bool find_leftovers(struct mig_side *s, const struct mig_memory_side *was
             s->params_found.value[i] == was->param_set[i] &&
             was->param_set[i] != was->param[i]) {
             s->params_found.value[i] = was->param[i];
+            s->param_set[i] = was->param_set[i];
             s->params_left |= 1U << i;
         }
     /* mig_secure_adopt has seen whose they are */

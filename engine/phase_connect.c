@@ -54,7 +54,8 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
             if (m->side[i].link != MIG_LINK_UP)
                 open_monitor(m, todo, (enum mig_side_id)i);
     }
-    if (m->cancel_wanted) {
+    if (m->cancel_wanted &&
+        !m->memory.known) { /* or PREFLIGHT finds out what there is to cancel */
         mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED,
                  "cancelled before anything was touched");
         mig_go(m, MIG_FAILED);

@@ -346,7 +346,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     if (ev->kind == MIG_EV_DOWN)
         mig_fail(m, OUTCOME_FAILED, mig_unreachable(m, ev->side, QF_E_UNREACHABLE),
                  "%s: %s", mig_side_name(ev->side), ev->u.down.err.text);
-    if (m->cancel_wanted)
+    if (m->cancel_wanted && (!m->memory.known || m->memory_heeded))
         mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED,
                  "cancelled before anything was touched");
     if (ev->kind == MIG_EV_LATE)
@@ -354,7 +354,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
                  "the %s does not answer %s", mig_side_name(ev->side),
                  qapi_command_name(ev->u.late));
     if (m->has_reason) {
-        mig_go(m, MIG_FAILED);
+        give_up(m);
         return;
     }
     if (mig_is_split(m->side[MIG_SRC].migrate.status))
@@ -364,6 +364,8 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         if (m->spec.dry_run || !is_deaf(m))
             return;
         forget_questions(m, todo);
+        if (m->memory.known)
+            mig_memory_judge(m, todo);
         take_up(m, todo);
         return;
     case RECIPE_FAILED:
@@ -374,7 +376,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     }
     if (m->memory.known && !m->memory_heeded)
         mig_memory_judge(m, todo);
-    if (!m->memory_heeded && !m->spec.dry_run &&
+    if (!(m->memory.known && m->memory_heeded) && !m->spec.dry_run &&
         (is_course_of_ours(m) || mig_memory_is_ours(m))) {
         take_up(m, todo); /* its way is chosen already */
         return;
@@ -384,6 +386,8 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         mig_memory_adopt_leftovers(m, todo);
     }
     m->memory_heeded = true;
+    if (m->cancel_wanted)
+        mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled before memory moved");
     for (unsigned i = 0; i < MIG_SIDES; i++)
         if (m->side[i].link != MIG_LINK_UP) /* CONNECT would have ended there */
             mig_fail(m, OUTCOME_FAILED, QF_E_UNREACHABLE, "%s: %s",

@@ -342,6 +342,8 @@ static void remember(struct sim *s, const struct policy *p)
         json_decref(a);
         json_decref(c);
         say(s, "-- it remembers --");
+        if (s->setup.tamper)
+            s->setup.tamper(&mem);
         session_remember(s->session, s->t_ns, &mem);
         return;
     }
