@@ -185,35 +185,53 @@ static bool get_member(const json_t *o, struct mig_memory *mem, const struct mem
 
 /* ---- a side ---- */
 
+/* o as it is to be, with so many members; what ran out of memory has fewer, and is none. Steals o. */
+static json_t *whole(json_t *o, size_t n)
+{
+    if (o && json_object_size(o) == n)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
 static json_t *dump_caps(const struct mig_memory_side *s)
 {
     json_t *o = json_object();
+    size_t n = 0;
     for (unsigned i = 0; o && i < QAPI_CAP_COUNT; i++)
-        if (s->caps_changed & (UINT64_C(1) << i))
+        if (s->caps_changed & (UINT64_C(1) << i)) {
             journal_put(o, qapi_cap_name((enum qapi_cap)i),
                         json_boolean(s->caps_on & (UINT64_C(1) << i)));
-    return o;
+            n++;
+        }
+    return whole(o, n);
 }
 
 static json_t *dump_params(const struct mig_memory_side *s, const uint64_t *value)
 {
     json_t *o = json_object();
+    size_t n = 0;
     for (unsigned i = 0; o && i < QAPI_PARAM_COUNT; i++)
-        if (s->params_changed & (1U << i))
+        if (s->params_changed & (1U << i)) {
             journal_put_u64(o, qapi_param_name((enum qapi_param)i), value[i]);
-    return o;
+            n++;
+        }
+    return whole(o, n);
 }
 
 static json_t *dump_texts(const struct mig_memory_side *s)
 {
     json_t *o = json_object();
+    size_t n = 0;
     for (unsigned i = 0; o && i < QAPI_TEXT_PARAM_COUNT; i++)
-        if (s->texts_changed & (1U << i))
+        if (s->texts_changed & (1U << i)) {
             journal_put_text(o, qapi_text_param_name((enum qapi_text_param)i), s->text[i]);
-    return o;
+            n++;
+        }
+    return whole(o, n);
 }
 
-/* An object that ran out of memory has lost its members: "uuid" is always there. */
+/* "uuid" is always there, and comes first: where it is lost, there was no memory. */
 static json_t *dump_side(const struct mig_memory_side *s)
 {
     json_t *o = json_object();
@@ -296,7 +314,7 @@ static json_t *dump_pending(const struct mig_memory *mem)
         json_t *o = json_object();
         journal_put(o, "port", json_integer(mem->pending[i].port));
         journal_put(o, "until_ns", json_integer((json_int_t)mem->pending[i].until_ns));
-        if (json_array_append_new(list, o) == 0)
+        if (json_array_append_new(list, whole(o, 2)) == 0)
             continue;
         json_decref(list);
         return NULL;

@@ -147,10 +147,30 @@ void mig_memory_shift(struct mig_memory *mem, int64_t by_ns)
 
 /* ---- taken in ---- */
 
+static void not_after(int64_t *t_ns, int64_t now_ns)
+{
+    if (*t_ns > now_ns)
+        *t_ns = now_ns;
+}
+
+/* Clocks that were set, and journals that were edited. */
 void mig_take_memory(struct mig *m, const struct mig_memory *mem)
 {
-    if (m->phase == MIG_NEW && !m->spec.dry_run)
-        m->memory = *mem;
+    struct mig_memory *own = &m->memory;
+    if (m->phase != MIG_NEW || m->spec.dry_run)
+        return;
+    *own = *mem;
+    not_after(&own->migrate_ns, m->now_ns);
+    not_after(&own->first_migrate_ns, m->now_ns);
+    not_after(&own->memory_ns, m->now_ns);
+    not_after(&own->src_stop_ns, m->now_ns);
+    not_after(&own->past.paused_t_ns, m->now_ns);
+    not_after(&own->past.moved_t_ns, m->now_ns);
+    not_after(&own->past.fell_t_ns, m->now_ns);
+    for (unsigned i = 0; i < own->n_pending; i++)
+        not_after(&own->pending[i].until_ns, m->now_ns + qf_ms_to_ns(RECOVER_SYN_MS));
+    if (own->outcome == OUTCOME_COMPLETED || own->code == QF_E_OK || own->code == QF_E_HELD)
+        own->has_reason = false;
 }
 
 /* Its source was told to quit, when all else was done. */

@@ -218,6 +218,8 @@ START_TEST(killed_at_any_moment_it_ends_as_it_would_have)
         /* Once; and the one after it in its preflight, or when it has taken the move up. */
         static const unsigned agains[] = {0, 11, 33};
         for (unsigned k = 0; k < 3; k++) {
+            if (k > 0 && i % 4 != k && !getenv("QFERRY_CUT_ALL"))
+                continue;
             const char *text = run_cut(_i, i, agains[k], &complaint);
             if (*text && ++bad <= 20)
                 (void)fprintf(stderr, "QFERRY_MEMORY=\"%d %u %u\": %s\n", _i, i, agains[k],
