@@ -58,9 +58,10 @@ bool configure_ask_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *c
     mask &= s->caps_found.offered;
     s->caps_changed = mask & (on ^ s->caps_found.on);
     cmd->command = QAPI_SET_CAPS;
-    cmd->u.caps.mask = s->caps_changed;
-    cmd->u.caps.on = on;
-    return s->caps_changed != 0;
+    /* What a killed qferry has left as it is wanted now, is there already. */
+    cmd->u.caps.mask = s->caps_changed ^ s->caps_left;
+    cmd->u.caps.on = s->caps_found.on ^ s->caps_changed;
+    return cmd->u.caps.mask != 0;
 }
 
 static int refused(struct mig *m, enum mig_side_id side, const struct qapi_reply *r)
@@ -116,7 +117,7 @@ int configure_hear_dst_caps(struct mig *m,
     if (m->policy.postcopy_allowed) {
         mig_warn(todo, "destination: post-copy is not possible, going on without it: %s",
                  r->error_desc);
-        m->policy.postcopy_allowed = false;
+        mig_deny_postcopy(m);
         m->channels = doubted;
         m->caps_again = true;
         return 0;
@@ -172,9 +173,9 @@ bool configure_undo_caps(struct mig *m, enum mig_side_id side, struct qapi_cmd *
 {
     struct mig_side *s = &m->side[side];
     cmd->command = QAPI_SET_CAPS;
-    cmd->u.caps.mask = s->caps_changed;
+    cmd->u.caps.mask = s->caps_changed | s->caps_left;
     cmd->u.caps.on = s->caps_found.on;
-    return s->caps_changed != 0;
+    return cmd->u.caps.mask != 0;
 }
 
 /* What was set must read back: nothing is started on settings that are only hoped for. */

@@ -80,11 +80,17 @@ static void want_channels(const struct mig *m,
     want_param(s, p, QAPI_PARAM_MULTIFD_COMPRESSION, m->compression);
 }
 
+/* What a killed qferry has left is said again, or put back. */
 static void leave_out_what_is(const struct mig_side *s, struct qapi_params *p)
 {
-    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++)
-        if ((p->has & (1U << i)) && p->value[i] == s->params_found.value[i])
-            p->has &= ~(1U << i);
+    for (unsigned i = 0; i < QAPI_PARAM_COUNT; i++) {
+        const uint32_t bit = 1U << i;
+        if ((s->params_left & bit) && !(p->has & bit))
+            p->value[i] = s->params_found.value[i];
+        else if (!(s->params_left & bit) && p->value[i] == s->params_found.value[i])
+            p->has &= ~bit;
+        p->has |= s->params_left & bit;
+    }
 }
 
 bool configure_ask_dst_params(struct mig *m, enum mig_side_id side, struct qapi_cmd *cmd)
@@ -161,7 +167,7 @@ bool configure_undo_params(struct mig *m, enum mig_side_id side, struct qapi_cmd
     struct mig_side *s = &m->side[side];
     cmd->command = QAPI_SET_PARAMS;
     cmd->u.params = s->params_found;
-    cmd->u.params.has &= s->params_changed;
+    cmd->u.params.has &= s->params_changed | s->params_left;
     cmd->u.params.has_text &= s->texts_changed;
     return (cmd->u.params.has | cmd->u.params.has_text) != 0;
 }

@@ -18,8 +18,8 @@
  *   the caller cancels at any time         MIG_EV_CANCEL
  *   an operator says something             MIG_EV_OPERATOR, or refused and nothing happens
  *
- * Order within one turn of the loop: the event is fed; its lines are written to the journal with
- * one write; only then its actions leave. What an action finds out at once (a link that cannot be
+ * Order within one turn of the loop: the event is fed; its lines are written to the journal, before
+ * those of them that are public are shown; only then its actions leave. What an action finds out at once (a link that cannot be
  * opened) is fed after the list is through: steps never nest. */
 #include "engine/drive_uv.h"
 
@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "engine/host_uv.h"
+#include "engine/memory_uv.h"
 #include "engine/network_uv.h"
 #include "engine/receiver_uv.h"
 #include "engine/restart_uv.h"
@@ -98,8 +99,10 @@ static void on_line(struct session *s,
     (void)s;
     if (d->journal_fd >= 0 && qf_buf_append(&d->lines, line, strlen(line), NULL) != 0)
         lose_journal(d, ENOMEM);
-    if (record && journal_is_public(record->kind) && d->ops->on_record)
-        d->ops->on_record(d, record, line, d->arg);
+    if (!record || !journal_is_public(record->kind) || !d->ops->on_record)
+        return;
+    write_lines(d); /* what is shown is known to who comes after a kill */
+    d->ops->on_record(d, record, line, d->arg);
 }
 
 static void finish_if_closed(struct drive *d);
@@ -414,6 +417,13 @@ static void start_restart(struct drive *d, const struct mig_do *item)
         d->handles_open++;
 }
 
+void drive_remember(struct drive *d, const struct mig_memory *memory)
+{
+    d->memory = malloc(sizeof(*memory));
+    if (d->memory)
+        *d->memory = *memory;
+}
+
 void drive_use_restart(struct drive *d, const char *command)
 {
     d->restart_command = command;
@@ -703,6 +713,10 @@ static void warm_pool(struct drive *d)
 static void on_begin(uv_timer_t *timer)
 {
     struct drive *d = timer->data;
+    if (d->memory)
+        session_remember(&d->session, now(), d->memory);
+    free(d->memory);
+    d->memory = NULL;
     session_begin(&d->session, now());
     carry_out(d);
     look_at_others(d);
@@ -760,6 +774,7 @@ int drive_start(struct drive *d,
     qf_buf_init(&d->lines, LINES_CAP);
     session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);
     d->session.mig.spec.cores = host_cores();
+    memory_boot(d->session.clock.boot);
     int rc = uv_timer_init(loop, &d->timer);
     if (rc == 0)
         rc = uv_timer_start(&d->timer, on_begin, 0, 0);

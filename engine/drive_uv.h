@@ -72,7 +72,8 @@ struct drive {
     struct running *running; /* the moves of this host; lent; NULL: not looked at */
     uv_timer_t look;         /* at them */
     bool looks;
-    struct qf_err refusal; /* code != 0: no monitor is opened, and this is why */
+    struct qf_err refusal;     /* code != 0: no monitor is opened, and this is why */
+    struct mig_memory *memory; /* to be told at the beginning; NULL: nothing; owned */
     uv_work_t warm;
     uv_fs_t sync;
     int sync_fd; /* what the sync under way works on */
@@ -110,6 +111,9 @@ void drive_use_running(struct drive *d, struct running *running);
 /* No monitor is to be opened: it fails as if the source could not be reached, with this sentence, for
  * who reads lines and waits for a result. Right after drive_start. */
 void drive_refuse(struct drive *d, const struct qf_err *why);
+/* What a qferry that was killed knew of this move (memory_uv.h); copied. Right after drive_start. No
+ * memory for it: the move goes on without. */
+void drive_remember(struct drive *d, const struct mig_memory *memory);
 
 /* The user wants it stopped. What that means is the machine's to say; it is told from the loop,
  * so this may be called at any time, also from inside the callbacks above, and before the loop

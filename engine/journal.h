@@ -25,6 +25,8 @@ struct journal_clock {
     int64_t t0_ns;   /* monotonic, of the first line */
     int64_t wall_ms; /* Unix time of the first line */
     uint64_t seq;    /* of the next line; from 1 */
+    /* which boot of this host t0_ns counts from; "": not known. In the first line only */
+    char boot[40];
 };
 
 /* A new object with "time", "type", "seq" and "t_ns"; seq is counted. NULL without memory. */

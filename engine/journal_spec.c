@@ -142,6 +142,8 @@ json_t *journal_header(struct journal_clock *clock,
     json_t *o = journal_line(clock, "journal", clock->t0_ns);
     journal_put(o, "format", json_integer(JOURNAL_FORMAT));
     journal_put(o, "wall_ms", json_integer((json_int_t)clock->wall_ms));
+    if (clock->boot[0] != '\0')
+        journal_put_text(o, "boot", clock->boot);
     journal_put(o, "spec", dump_spec(spec));
     journal_put(o, "policy", policy_dump(policy));
     return o;
@@ -181,5 +183,6 @@ int journal_read_header(const json_t *line,
     clock->t0_ns = t0_ns;
     clock->wall_ms = wall_ms;
     clock->seq = 1;
+    journal_get_text(line, "boot", clock->boot, sizeof(clock->boot));
     return 0;
 }

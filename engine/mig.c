@@ -21,7 +21,7 @@ static const struct phase_row phases[] = {
     [MIG_NEW]        = {NULL,             TO(CONNECT)},
     [MIG_CONNECT]    = {phase_connect,    TO(PREFLIGHT) | TO(FAILED)},
     [MIG_PREFLIGHT]  = {phase_preflight,  TO(CONFIGURE) | TO(RECONCILE) | TO(RECOVER) |
-                                          TO(MEASURE) | TO(FAILED)},
+                                          TO(MEASURE) | TO(FAILED) | TO(ROLLBACK)},
     [MIG_MEASURE]    = {phase_measure,    TO(DONE) | TO(FAILED)},
     [MIG_CONFIGURE]  = {phase_configure,  TO(START) | TO(ROLLBACK)},
     [MIG_START]      = {phase_start,      TO(PRECOPY) | TO(ROLLBACK) | TO(RECONCILE)},
@@ -295,7 +295,7 @@ static void mig_invariant(const struct mig *m)
 
 static uint64_t ms_between(int64_t from_ns, int64_t to_ns)
 {
-    return from_ns > 0 && to_ns >= from_ns ? (uint64_t)(to_ns - from_ns) / 1000000U
+    return from_ns != 0 && to_ns >= from_ns ? (uint64_t)(to_ns - from_ns) / 1000000U
                                            : POLICY_UNKNOWN;
 }
 
@@ -525,6 +525,8 @@ void mig_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
         }
     }
     mig_take_facts(m, ev);
+    if (ev->kind == MIG_EV_MEMORY)
+        mig_take_memory(m, ev->u.memory);
     if (ev->kind == MIG_EV_BEGIN)
         mig_go(m, MIG_CONNECT);
     mig_release_ask(m, ev);

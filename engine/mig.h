@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "engine/mig_event.h"
+#include "engine/mig_memory.h"
 #include "engine/mig_todo.h"
 #include "engine/owner.h"
 #include "engine/spec.h"
@@ -102,7 +103,11 @@ struct mig_side {
     uint64_t caps_changed; /* bits that qferry turned */
     struct qapi_params params_found;
     uint32_t params_changed;
-    uint32_t texts_changed;       /* likewise, QAPI_TEXT_PARAM_... */
+    uint32_t texts_changed; /* likewise, QAPI_TEXT_PARAM_... */
+    /* of both, what a killed qferry has left changed: `found` is as that one found it */
+    uint64_t caps_left;
+    uint32_t params_left;
+    uint64_t param_set[QAPI_PARAM_COUNT]; /* as set last */
     char creds_id[QAPI_TEXT_MAX]; /* credentials that are to be removed in the end ... */
     char
         creds_left[QAPI_TEXT_MAX]; /* ... and those that an earlier qferry has left there */
@@ -113,7 +118,7 @@ struct mig_side {
     char shutdown_reason[QAPI_NAME_MAX];
     char unplugged[QAPI_NAME_MAX]; /* DEVICE_DELETED: the last one; "": none */
     int64_t stop_t_ns;             /* last STOP; 0 after a RESUME */
-    int64_t resume_t_ns; /* last RESUME; 0 = none */
+    int64_t resume_t_ns;           /* last RESUME; 0 = none */
 };
 
 /* A command that was sent and not answered yet. */
@@ -178,14 +183,14 @@ enum mig_stall_kind {
 enum mig_stall_path { STALL_PATH_UNKNOWN, STALL_PATH_ANSWERS, STALL_PATH_DEAD };
 
 struct mig_stall {
-    uint64_t bytes;       /* the source's counters ... */
-    uint64_t walked;      /* ... of bytes, and of pages gone through */
-    int64_t moved_ns;     /* when they moved last; 0: not looked at yet */
-    int64_t since_ns;     /* from when on patience counts: that, or a little later */
-    int64_t entered_ns;   /* the phase */
-    int64_t round_ns;     /* when it was asked why last; 0: not since then */
-    bool oob[MIG_SIDES];  /* ... and this side has answered out of band since */
-    bool judged;          /* ... and what the answers mean was told */
+    uint64_t bytes;           /* the source's counters ... */
+    uint64_t walked;          /* ... of bytes, and of pages gone through */
+    int64_t moved_ns;         /* when they moved last; 0: not looked at yet */
+    int64_t since_ns;         /* from when on patience counts: that, or a little later */
+    int64_t entered_ns;       /* the phase */
+    int64_t round_ns;         /* when it was asked why last; 0: not since then */
+    bool oob[MIG_SIDES];      /* ... and this side has answered out of band since */
+    bool judged;              /* ... and what the answers mean was told */
     enum mig_stall_path path; /* what they say of the path, and why */
     char why[NETSEL_WHY_MAX];
     enum mig_stall_kind told; /* the last warning ... */
@@ -204,9 +209,9 @@ struct mig_stall {
 struct mig_nvme {
     unsigned n; /* that can be asked for */
     char path[QAPI_NVME_MAX][QAPI_NAME_MAX];
-    unsigned folders; /* so many were told */
-    unsigned asked;   /* so many were asked for their drive ... */
-    unsigned heard;   /* ... and have answered */
+    unsigned folders;          /* so many were told */
+    unsigned asked;            /* so many were asked for their drive ... */
+    unsigned heard;            /* ... and have answered */
     char empty[QAPI_NAME_MAX]; /* the first that has none; "": all have one */
 };
 
@@ -332,6 +337,12 @@ struct mig {
      * run unseen */
     bool dst_unwatched;
     int64_t dst_closed_ns; /* it closed its monitor, with everything heard; 0: it did not */
+
+    /* Of a qferry that was killed (mig_memory.c). */
+    struct mig_memory memory;
+    bool memory_heeded; /* judged, and of use or not */
+    bool has_leftovers; /* settings of its are there still */
+    bool listens;       /* the destination, since it was told so then */
     char migrate_uri[QAPI_URI_MAX];
     char listen_port[8]; /* the destination's, of the migration */
 
@@ -346,9 +357,12 @@ struct mig {
     uint64_t downtime_limit_ms;
     uint64_t bandwidth_limit; /* max-bandwidth in force; POLICY_UNKNOWN: not known */
     uint32_t operator_fields; /* bits of the policy's fields that an operator has set */
-    int64_t migrate_ns;       /* `migrate` was sent */
-    int64_t memory_ns;        /* the first sample with memory in it; 0 = none yet */
-    int64_t src_stop_ns;      /* the guest stopped for the switch; 0 = not seen */
+    uint32_t policy_changes;  /* so many times the policy was changed */
+    bool
+        postcopy_denied; /* the policy allowed it, and this attempt's QEMUs do not offer it */
+    int64_t migrate_ns;  /* `migrate` was sent */
+    int64_t memory_ns;   /* the first sample with memory in it; 0 = none yet */
+    int64_t src_stop_ns; /* the guest stopped for the switch; 0 = not seen */
     int64_t dst_resume_ns;
     struct mig_recover recover;
     /* The destination has everything, and the source will not hear of it any more. */

@@ -138,6 +138,11 @@ uint64_t mig_send(struct mig *m,
     };
     if (side == MIG_SRC && cmd->command == QAPI_SET_PARAMS)
         mig_settings_sent(m, &cmd->u.params);
+    /* What is put back may not arrive: then it is found as it was set before. */
+    const bool sets = cmd->command == QAPI_SET_PARAMS && !(row >= 0 && m->recipe.unwinding);
+    for (unsigned i = 0; sets && i < QAPI_PARAM_COUNT; i++)
+        if (cmd->u.params.has & (1U << i))
+            m->side[side].param_set[i] = cmd->u.params.value[i];
     struct mig_do *d = mig_todo_add(todo, MIG_DO_SEND, side);
     d->u.send.id = a->id;
     d->u.send.cmd = *cmd;

@@ -34,6 +34,7 @@ enum mig_event_kind {
     /* what the destination's host says of its interfaces; once at most, at any time */
     MIG_EV_RECEIVER,
     MIG_EV_RUNNING, /* which way the other moves of this host go, when that has changed */
+    MIG_EV_MEMORY,  /* before BEGIN: what a qferry that was killed knew of this move */
 
     /* The machine's own, never fed from outside: */
     MIG_EV_ENTER, /* the phase was entered */
@@ -80,6 +81,7 @@ enum mig_field {
 #define MIG_FIELD_BIT(id) (UINT32_C(1) << (unsigned)MIG_FIELD_##id)
 
 struct policy;
+struct mig_memory;
 
 struct mig_operator {
     enum mig_operator_kind kind;
@@ -173,6 +175,7 @@ struct mig_event {
         const struct mig_secured *secured; /* lent */
         const struct mig_others *others;   /* RUNNING; lent */
         const struct mig_links *receiver;  /* lent */
+        const struct mig_memory *memory;   /* lent */
     } u;
 };
 

@@ -265,6 +265,7 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
     case MIG_EV_SECURED:
     case MIG_EV_RUNNING:
     case MIG_EV_RECEIVER:
+    case MIG_EV_MEMORY:
     case MIG_EV_STREAM:
     case MIG_EV_ENTER:
     case MIG_EV_LATE:

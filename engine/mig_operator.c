@@ -489,6 +489,7 @@ static void set(struct mig *m, const struct mig_operator *op, struct mig_todo *t
     const struct policy was = m->policy;
     m->policy = *op->policy;
     m->operator_fields |= op->fields;
+    m->policy_changes++;
     for (unsigned i = 0; i < MIG_FIELD_COUNT; i++)
         if (op->fields & (UINT32_C(1) << i))
             apply(m, &was, (enum mig_field)i, &cmd.u.params, todo);

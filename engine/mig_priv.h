@@ -134,6 +134,34 @@ void mig_stall_restart(struct mig *m);
 /* MIG_EV_NETWORK: what it says of the path in use. */
 void mig_stall_take_path(struct mig *m, const struct netsel_facts *f);
 
+/* ---- what a killed qferry knew (mig_memory.c) ---- */
+
+/* MIG_EV_MEMORY. */
+void mig_take_memory(struct mig *m, const struct mig_memory *mem);
+
+/* CONNECT: this side cannot be reached. Is there something to be done all the same, for what is
+ * known from the journal? Then PREFLIGHT asks the other one alone. */
+bool mig_memory_does_without(struct mig *m, const struct mig_event *ev);
+
+/* PREFLIGHT, with all answers: memory that contradicts them is dropped, with a note. */
+void mig_memory_judge(struct mig *m, struct mig_todo *todo);
+
+/* ... is what is found the move that is remembered, although it does not look like one that can be
+ * taken up (undone, or without its destination)? */
+bool mig_memory_is_ours(const struct mig *m);
+
+/* ... the move is taken up: policy, times, network, reason; and the settings as they were found
+ * before it. */
+void mig_memory_apply(struct mig *m);
+void mig_memory_apply_settings(struct mig *m);
+
+/* ... no move is under way, but it had been prepared: what was changed for that counts as changed,
+ * a destination that listens as listening. */
+void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo);
+
+/* This attempt does without post-copy; the policy's wish is kept for the next. */
+void mig_deny_postcopy(struct mig *m);
+
 /* ---- starting again over another network (phase_again.c) ---- */
 
 /* May the migration that was undone be started again, if it was the network? */

@@ -171,10 +171,10 @@ void mig_secure_texts(const struct mig *m, enum mig_side_id side, struct qapi_pa
             want(p, HOSTNAME, tunnel);
         break;
     }
-    /* What was left there counts as "" already, and still has to be said to QEMU. */
+    /* What was left there counts as what it was before, and that still has to be said to QEMU. */
     for (unsigned i = 0; i < QAPI_TEXT_PARAM_COUNT; i++)
         if ((s->texts_changed & BIT(i)) && !(p->has_text & BIT(i)))
-            want(p, (enum qapi_text_param)i, "");
+            want(p, (enum qapi_text_param)i, s->params_found.text[i]);
     p->has_text &= s->params_found.has_text;
 }
 

@@ -168,6 +168,8 @@ static void forget_attempt_of(struct mig_side *src)
     src->caps_changed = 0;
     src->params_changed = 0;
     src->texts_changed = 0;
+    src->caps_left = 0;
+    src->params_left = 0;
     src->creds_left[0] = src->creds_id[0] = '\0';
     src->has_last_ram = false;
     src->stop_t_ns = src->resume_t_ns = 0;
@@ -210,6 +212,10 @@ static void start_over(struct mig *m, struct mig_todo *todo)
     m->process = was.process;
     m->guest_ran = was.guest_ran;
     m->operator_fields = was.operator_fields;
+    m->policy_changes = was.policy_changes;
+    /* what the lost destination could not do, the next one may */
+    if (was.postcopy_denied && !(was.operator_fields & MIG_FIELD_BIT(POSTCOPY_ALLOWED)))
+        m->policy.postcopy_allowed = true;
     m->probing = was.probing;
     m->share.others = was.share.others;
     m->receiver = was.receiver;

@@ -28,6 +28,10 @@ static bool ask_listen(struct mig *m, enum mig_side_id side, struct qapi_cmd *cm
     (void)side;
     const struct mig_spec *spec = &m->spec;
     const char *tunnel = mig_secure_uri(m, MIG_DST);
+    if (m->listens) {
+        m->incoming_asked = true;
+        return false;
+    }
     char *uri = cmd->u.migrate.uri;
     char port[24];
     cmd->command = QAPI_MIGRATE_INCOMING;

@@ -37,6 +37,13 @@ static bool open_again(struct mig *m, const struct mig_event *ev, struct mig_tod
     return true;
 }
 
+/* Open, or not to be opened, and it goes on all the same (mig_memory.c). */
+static bool is_settled(const struct mig *m, enum mig_side_id side)
+{
+    return m->side[side].link == MIG_LINK_UP ||
+           (m->memory.known && m->side[side].link == MIG_LINK_DOWN);
+}
+
 void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER) {
@@ -47,7 +54,8 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
             if (m->side[i].link != MIG_LINK_UP)
                 open_monitor(m, todo, (enum mig_side_id)i);
     }
-    if (m->cancel_wanted) {
+    if (m->cancel_wanted &&
+        !m->memory.known) { /* or PREFLIGHT finds out what there is to cancel */
         mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED,
                  "cancelled before anything was touched");
         mig_go(m, MIG_FAILED);
@@ -55,7 +63,8 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     }
     if (open_again(m, ev, todo))
         return;
-    if (ev->kind == MIG_EV_DOWN) { /* the sentence begins with the address */
+    const bool without = ev->kind == MIG_EV_DOWN && mig_memory_does_without(m, ev);
+    if (ev->kind == MIG_EV_DOWN && !without) { /* the sentence begins with the address */
         const bool is_other = ev->u.down.err.code == QF_E_PROTO;
         mig_fail(m, OUTCOME_FAILED,
                  mig_unreachable(m, ev->side, is_other ? QF_E_PROTO : QF_E_UNREACHABLE),
@@ -71,7 +80,7 @@ void phase_connect(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         mig_go(m, MIG_FAILED);
         return;
     }
-    if (m->side[MIG_SRC].link == MIG_LINK_UP && m->side[MIG_DST].link == MIG_LINK_UP) {
+    if (is_settled(m, MIG_SRC) && is_settled(m, MIG_DST)) {
         mig_go(m, MIG_PREFLIGHT);
         return;
     }

@@ -319,11 +319,12 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
         case QAPI_RUN_INTERNAL_ERROR:
         case QAPI_RUN_SHUTDOWN:
             if (m->guest_ran)
-                mig_warn(todo,
-                         "the guest was stopped on the source (%s%s), not by qferry: it will "
-                         "stay stopped on the destination",
-                         ev->u.reply.u.run == QAPI_RUN_IO_ERROR ? "by a disk: " : "",
-                         qapi_run_name(ev->u.reply.u.run));
+                mig_warn(
+                    todo,
+                    "the guest was stopped on the source (%s%s), not by qferry: it will "
+                    "stay stopped on the destination",
+                    ev->u.reply.u.run == QAPI_RUN_IO_ERROR ? "by a disk: " : "",
+                    qapi_run_name(ev->u.reply.u.run));
             m->guest_ran = false;
             break;
         case QAPI_RUN_RUNNING:

@@ -172,8 +172,8 @@ static int hear_nvme(struct mig *m,
     for (unsigned i = 0; !r->refused && i < r->u.nvme.count && i < QAPI_NVME_MAX; i++) {
         if (v->n == QAPI_NVME_MAX)
             break;
-        const int n = snprintf(v->path[v->n], sizeof(v->path[0]), "%s/%s", folder,
-                               r->u.nvme.name[i]);
+        const int n =
+            snprintf(v->path[v->n], sizeof(v->path[0]), "%s/%s", folder, r->u.nvme.name[i]);
         if (r->u.nvme.name[i][0] != '\0' && n > 0 && (size_t)n < sizeof(v->path[0]))
             v->n++;
     }
@@ -373,15 +373,23 @@ static void take_up(struct mig *m, struct mig_todo *todo)
         policy_stopped(&m->policy_run, m->now_ns);
     }
     m->self_start = take_self_mark(m);
+    m->dst_unwatched = m->self_start && m->side[MIG_DST].run != QAPI_RUN_INMIGRATE;
     if (m->spec.self_start && !m->self_start)
         mig_warn(todo,
                  "--self-start: the move that is taken up leaves the start to qferry");
+    /* Whoever began it may have left the start to QEMU without a mark: no longer. */
+    if (!m->self_start && m->side[MIG_DST].link == MIG_LINK_UP &&
+        !m->side[MIG_DST].silent && m->side[MIG_DST].run == QAPI_RUN_INMIGRATE)
+        (void)mig_ask0(m, todo, MIG_DST, QAPI_STOP);
     m->handed_over = is_handed_over(m);
+    const bool remembered = m->memory.known;
+    if (remembered)
+        mig_memory_apply(m);
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
     m->bandwidth_limit = src->params_found.value[QAPI_PARAM_MAX_BANDWIDTH];
     /* What was not prepared cannot be had any more. */
     if (!(src->caps_found.on & QAPI_CAP_BIT(POSTCOPY_RAM)))
-        m->policy.postcopy_allowed = false;
+        mig_deny_postcopy(m);
     if (!(src->caps_found.on & QAPI_CAP_BIT(AUTO_CONVERGE)))
         m->policy.throttle_allowed = false;
     if (src->caps_found.on & QAPI_CAP_BIT(MULTIFD)) {
@@ -402,11 +410,17 @@ static void take_up(struct mig *m, struct mig_todo *todo)
             "the guest is stopped on the source: whether by an earlier qferry, to finish "
             "sooner, or by somebody else is not known; it stays stopped: if it is to "
             "run, send cont to the destination afterwards");
-    mig_warn(
-        todo,
-        "a migration between these two is under way (source %s, destination %s): "
-        "taking it up; settings that were changed for it before are not known and stay",
-        qapi_mig_name(src->migrate.status), qapi_mig_name(m->side[MIG_DST].migrate.status));
+    mig_warn(todo,
+             "a migration between these two is under way (source %s, destination %s): "
+             "taking it up%s",
+             qapi_mig_name(src->migrate.status),
+             qapi_mig_name(m->side[MIG_DST].migrate.status),
+             remembered
+                 ? "; what was changed for it, its policy and its times are known from its "
+                   "journal"
+                 : "; settings that were changed for it before are not known and stay");
+    if (remembered)
+        mig_memory_apply_settings(m);
     struct owner_view v;
     mig_view(m, &v);
     if (!mig_secure_is_kept(m))
@@ -414,6 +428,20 @@ static void take_up(struct mig *m, struct mig_todo *todo)
     const bool broken = mig_is_broken(src->migrate.status) ||
                         mig_is_broken(m->side[MIG_DST].migrate.status);
     mig_go(m, m->side[MIG_DST].silent || broken ? MIG_RECOVER : MIG_RECONCILE);
+}
+
+/* Nothing is begun. What a killed qferry has left is put back, if the source is idle: ROLLBACK does
+ * that. */
+static void give_up(struct mig *m)
+{
+    struct owner_view v;
+    mig_view(m, &v);
+    if (!m->has_leftovers || v.stage != STAGE_IDLE) {
+        mig_go(m, MIG_FAILED);
+        return;
+    }
+    configure_adopt(m);
+    mig_go(m, MIG_ROLLBACK);
 }
 
 static void refuse_attach(struct mig *m)
@@ -426,7 +454,6 @@ static void refuse_attach(struct mig *m)
         "migration %s, destination %s, its migration %s; qferry migrate begins one",
         qapi_run_name(src->run), qapi_mig_name(src->migrate.status),
         qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status));
-    mig_go(m, MIG_FAILED);
 }
 
 void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -436,7 +463,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     if (ev->kind == MIG_EV_DOWN)
         mig_fail(m, OUTCOME_FAILED, mig_unreachable(m, ev->side, QF_E_UNREACHABLE),
                  "%s: %s", mig_side_name(ev->side), ev->u.down.err.text);
-    if (m->cancel_wanted)
+    if (m->cancel_wanted && (!m->memory.known || m->memory_heeded))
         mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED,
                  "cancelled before anything was touched");
     if (ev->kind == MIG_EV_LATE)
@@ -444,7 +471,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
                  "the %s does not answer %s", mig_side_name(ev->side),
                  qapi_command_name(ev->u.late));
     if (m->has_reason) {
-        mig_go(m, MIG_FAILED);
+        give_up(m);
         return;
     }
     if (mig_is_split(m->side[MIG_SRC].migrate.status))
@@ -454,6 +481,8 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         if (m->spec.dry_run || !is_deaf(m))
             return;
         forget_questions(m, todo);
+        if (m->memory.known)
+            mig_memory_judge(m, todo);
         take_up(m, todo);
         return;
     case RECIPE_FAILED:
@@ -462,35 +491,59 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
     case RECIPE_DONE:
         break;
     }
-    if (!m->spec.dry_run && is_course_of_ours(m)) {
+    if (m->memory.known && !m->memory_heeded)
+        mig_memory_judge(m, todo);
+    if (!(m->memory.known && m->memory_heeded) && !m->spec.dry_run &&
+        (is_course_of_ours(m) || mig_memory_is_ours(m))) {
         take_up(m, todo); /* its way is chosen already */
         return;
     }
+    if (m->memory.known && !m->memory_heeded) {
+        mig_secure_adopt(m);
+        mig_memory_adopt_leftovers(m, todo);
+    }
+    m->memory_heeded = true;
     if (!m->spec.dry_run && is_unwinding(m)) {
         if (ev->kind == MIG_EV_TIMER || m->side[MIG_SRC].fresh)
             mig_look(m, todo, MIG_SRC);
         mig_wake_in(m, UNWIND_POLL_MS);
         return;
     }
-    if (m->spec.attach) {
+    if (m->cancel_wanted)
+        mig_fail(m, OUTCOME_CANCELLED, QF_E_CANCELLED, "cancelled before memory moved");
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        if (m->side[i].link != MIG_LINK_UP) /* CONNECT would have ended there */
+            mig_fail(m, OUTCOME_FAILED, QF_E_UNREACHABLE, "%s: %s",
+                     mig_side_name((enum mig_side_id)i), m->side[i].down_text);
+    if (m->spec.attach)
         refuse_attach(m);
+    if (m->has_reason) {
+        give_up(m);
         return;
     }
     if (!mig_knows_network(m))
         return;
     if (!m->judged) {
         m->judged = true;
+        if (!m->has_leftovers)
+            mig_secure_adopt(m);
         m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
-                       m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED;
-        mig_secure_adopt(m);
+                       m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED ||
+                       (m->has_leftovers && m->memory.guest_paused && m->memory.guest_ran);
         (void)take_self_mark(m);
         preflight_judge(m, todo);
         mig_use_network(m, todo);
+        if (m->listens && strcmp(m->memory.address, m->spec.address) != 0)
+            mig_fail(
+                m, OUTCOME_REFUSED, QF_E_REFUSED,
+                "the destination listens already, on %s and not on %s; start it anew with "
+                "-incoming defer",
+                m->memory.address, m->spec.address);
     }
     if (!m->has_reason && !mig_is_secured(m, todo))
         return;
     if (m->has_reason) {
-        mig_go(m, MIG_FAILED);
+        give_up(m);
     } else if (m->spec.dry_run) {
         mig_go(m, MIG_MEASURE);
     } else {

@@ -96,6 +96,12 @@ static void check_destination_state(struct mig *m, struct mig_todo *todo, struct
     else if (status == QAPI_MIG_NONE && dst->migrate.listen_port[0] == '\0') {
         (void)snprintf(c->message, sizeof(c->message), "the destination waits (inmigrate)");
         return;
+    } else if (m->listens) {
+        (void)snprintf(c->message, sizeof(c->message),
+                       "the destination listens as it was told by a qferry that was killed "
+                       "(%s:%s)",
+                       dst->migrate.listen_host, dst->migrate.listen_port);
+        return;
     } else if (status == QAPI_MIG_SETUP && dst->migrate.listen_port[0] == '\0')
         /* On a UNIX socket, or nowhere: an attempt that fails uses a QEMU up (10.0 and 11.1; 7.2 may
          * be told again). */
@@ -302,11 +308,12 @@ static void check_nvme(struct mig *m, struct mig_todo *todo, struct verdict *v)
         return;
     struct record_check *c = begin_check(m, todo, SPEC_CHECK_NVME_DRIVE);
     if (m->nvme.empty[0] != '\0') {
-        (void)snprintf(c->message, sizeof(c->message),
-                       "the NVMe controller %s has no drive of its own (drive=): the source's "
-                       "QEMU would die when it is migrated, and the guest with it; give it "
-                       "one, or take it out",
-                       m->nvme.empty);
+        (void)snprintf(
+            c->message, sizeof(c->message),
+            "the NVMe controller %s has no drive of its own (drive=): the source's "
+            "QEMU would die when it is migrated, and the guest with it; give it "
+            "one, or take it out",
+            m->nvme.empty);
         object(m, SPEC_CHECK_NVME_DRIVE, c, v);
     } else if (m->nvme.heard < src->pci.nvme) {
         c->verdict = CHECK_SKIPPED;
@@ -335,7 +342,7 @@ static void check_postcopy(struct mig *m, struct mig_todo *todo)
         c->message, sizeof(c->message),
         "the policy may switch to post-copy, but the %s does not offer it: it will not",
         m->side[MIG_SRC].caps_found.offered & bit ? "destination" : "source");
-    m->policy.postcopy_allowed = false;
+    mig_deny_postcopy(m);
 }
 
 static void name_channels(char *buf, size_t size, const struct mig *m)

@@ -53,7 +53,9 @@ static void run_forwards(struct mig *m, struct mig_todo *todo)
         struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
         /* Begun although there is nothing to ask now: what is changed later is undone here, too. */
         r->begun |= BIT(r->next);
-        if ((!s->when || s->when(m, s->side)) && s->ask(m, s->side, &cmd)) {
+        /* PREFLIGHT may have one side only (mig_memory.c); elsewhere a lost one ends the recipe. */
+        if (m->side[s->side].link == MIG_LINK_UP && (!s->when || s->when(m, s->side)) &&
+            s->ask(m, s->side, &cmd)) {
             r->open |= BIT(r->next);
             (void)mig_send(m, todo, s->side, &cmd, (int)r->next);
         }

@@ -32,6 +32,9 @@ uint64_t recover_since_ms(const struct mig *m);
 /* The name of the network in use; "": none was chosen. Lent. */
 const char *recover_network(const struct mig *m);
 
+/* The i-th port that may be listened on. */
+uint16_t recover_port(const struct mig *m, unsigned i);
+
 /* WAY: to LISTEN once a network is chosen by what was found out since the stage began; to WAIT where
  * there is none. */
 void recover_find_way(struct mig *m, struct mig_todo *todo);

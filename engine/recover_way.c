@@ -120,7 +120,7 @@ void recover_find_way(struct mig *m, struct mig_todo *todo)
 
 /* ---- LISTEN ---- */
 
-static uint16_t port_at(const struct mig *m, unsigned i)
+uint16_t recover_port(const struct mig *m, unsigned i)
 {
     const uint16_t first = m->spec.port_first != 0 ? m->spec.port_first : PORT_FIRST;
     return (uint16_t)(first + i);
@@ -151,7 +151,7 @@ static int pick_port(const struct mig *m, int64_t *free_ns)
 {
     const unsigned n = count_ports(m);
     const unsigned from = m->recover.port != 0
-                              ? (unsigned)(m->recover.port - port_at(m, 0)) + 1
+                              ? (unsigned)(m->recover.port - recover_port(m, 0)) + 1
                               : first_index(m);
     *free_ns = INT64_MAX;
     for (unsigned i = 0; i < n; i++) {
@@ -194,7 +194,7 @@ void recover_listen(struct mig *m, struct mig_todo *todo)
         no_way(m, free_ns, "a connection may still come to each port of --port", todo);
         return;
     }
-    r->port = port_at(m, (unsigned)port);
+    r->port = recover_port(m, (unsigned)port);
     (void)snprintf(text, sizeof(text), "%u", r->port);
     mig_write_tcp(m->migrate_uri, m->spec.address, text);
     r->attempt++;
@@ -208,12 +208,12 @@ void recover_listen(struct mig *m, struct mig_todo *todo)
 
 void recover_expect_connection(struct mig *m)
 {
-    m->recover.port_ns[m->recover.port - port_at(m, 0)] =
+    m->recover.port_ns[m->recover.port - recover_port(m, 0)] =
         m->now_ns + qf_ms_to_ns(RECOVER_SYN_MS);
 }
 
 void recover_free_port(struct mig *m)
 {
     if (m->recover.port != 0)
-        m->recover.port_ns[m->recover.port - port_at(m, 0)] = 0;
+        m->recover.port_ns[m->recover.port - recover_port(m, 0)] = 0;
 }

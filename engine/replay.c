@@ -73,6 +73,7 @@ static int play_line(struct player *p,
         if (rc != 0)
             return rc;
         session_init(&p->session, &spec, &policy, clock.t0_ns, clock.wall_ms, &ops, p);
+        p->session.clock = clock;
         return 0;
     }
     return is_type(json, "event") ? session_feed_line(&p->session, json, err) : 0;

@@ -337,7 +337,7 @@ int request_networks_text(
 }
 
 /* --max-downtime 300ms is --set downtime.max=300ms; --timeout likewise. */
-static int apply_set(struct request *r,
+static int apply_set(struct policy *p,
                      const char *option,
                      const char *value,
                      struct qf_err *err)
@@ -348,7 +348,7 @@ static int apply_set(struct request *r,
     if (is_short &&
         (size_t)snprintf(text, sizeof(text), "%s=%s", field, value) >= sizeof(text))
         return qf_fail(err, QF_E_USAGE, "--%s: the value is too long", option);
-    if (policy_set(&r->policy, is_short ? text : value, err) == 0)
+    if (policy_set(p, is_short ? text : value, err) == 0)
         return 0;
     return strncmp(err->text, "--", 2) == 0 ? -(int)err->code
                                             : qf_wrap(err, "--%s", option);
@@ -494,7 +494,7 @@ int request_finish(struct request *r, struct qf_err *err)
     if (apply_tls_dir(r, err) != 0)
         return -(int)err->code;
     for (unsigned i = 0; i < r->n_sets; i++)
-        if (apply_set(r, r->sets[i].option, r->sets[i].value, err) != 0)
+        if (apply_set(&r->policy, r->sets[i].option, r->sets[i].value, err) != 0)
             return -(int)QF_E_USAGE;
     if (finish_encrypt(r, err) != 0)
         return -(int)err->code;
@@ -509,4 +509,31 @@ int request_finish(struct request *r, struct qf_err *err)
         return -(int)err->code;
     finish_address(&r->spec, &r->addr[MIG_DST]);
     return finish_networks(&r->spec, &r->addr[MIG_DST], err);
+}
+
+static bool is_same_policy(const struct policy *a, const struct policy *b)
+{
+    json_t *x = policy_dump(a);
+    json_t *y = policy_dump(b);
+    const bool same = x && y && json_equal(x, y);
+    json_decref(x);
+    json_decref(y);
+    return same;
+}
+
+bool request_remember_policy(const struct request *r,
+                             bool has_policy,
+                             const struct policy *given,
+                             struct policy *remembered)
+{
+    if (is_same_policy(&r->policy, given))
+        return true;
+    if (has_policy)
+        return false;
+    struct policy p = *remembered;
+    for (unsigned i = 0; i < r->n_sets; i++)
+        if (apply_set(&p, r->sets[i].option, r->sets[i].value, NULL) != 0)
+            return false;
+    *remembered = p;
+    return true;
 }

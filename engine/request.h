@@ -34,6 +34,15 @@ struct request {
 /* The default policy, the default of everything else. */
 void request_init(struct request *r);
 
+/* The policy for a move that is taken up, where it was not chosen anew: what is remembered stays as it
+ * is if this is the same request as the one of then (given: its policy), and gets what --set and the
+ * like say otherwise. has_policy: this one names a policy (-p, or by labels); then a remembered one
+ * counts only if the request is the same. False: this request's own holds. After request_finish. */
+bool request_remember_policy(const struct request *r,
+                             bool has_policy,
+                             const struct policy *given,
+                             struct policy *remembered);
+
 /* The two monitors. QF_E_USAGE: not an address, or both the same. */
 int request_sides(struct request *r,
                   const char *source,

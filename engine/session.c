@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/journal_memory.h"
 #include "netsel/netsel_json.h"
 #include "qmp/client.h"
 #include "qmp/qapi_json.h"
@@ -14,10 +15,12 @@
 static void emit(struct session *s, json_t *line, const struct record *record)
 {
     char *text = line ? journal_dump(line) : NULL;
-    if (text)
+    if (text) {
+        s->since_bytes += strlen(text);
         s->ops->on_line(s, text, record, s->arg);
-    else
+    } else {
         s->out_of_memory = true;
+    }
     free(text);
     json_decref(line);
 }
@@ -88,9 +91,25 @@ static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
     emit(s, o, NULL);
 }
 
+/* Written ahead of all that the step wants said and done. */
+static void note_memory(struct session *s, int64_t t_ns)
+{
+    struct mig_memory mem;
+    mig_memory_of(&s->mig, &mem);
+    if (!mig_memory_is_news(&s->remembered, &mem) &&
+        (!mem.known || s->since_bytes < JOURNAL_MEMORY_BYTES))
+        return;
+    s->remembered = mem;
+    json_t *o = journal_line(&s->clock, "memory", t_ns);
+    journal_put(o, "memory", journal_dump_memory(&mem));
+    emit(s, o, NULL);
+    s->since_bytes = 0;
+}
+
 static void step(struct session *s, const struct mig_event *ev)
 {
     mig_step(&s->mig, ev, &s->todo);
+    note_memory(s, ev->t_ns);
     for (unsigned i = 0; i < s->todo.n; i++) {
         const struct mig_do *d = &s->todo.item[i];
         if (d->kind == MIG_DO_RECORD)
@@ -114,15 +133,37 @@ void session_init(struct session *s,
     mig_init(&s->mig, spec, policy);
     s->todo.n = 0;
     s->todo.wake_ns = INT64_MAX;
-    s->clock = (struct journal_clock){.t0_ns = t_ns, .wall_ms = wall_ms, .seq = 1};
+    memset(&s->clock, 0, sizeof(s->clock));
+    s->clock.t0_ns = t_ns;
+    s->clock.wall_ms = wall_ms;
+    s->clock.seq = 1;
     s->ops = ops;
     s->arg = arg;
     s->out_of_memory = false;
+    memset(&s->remembered, 0, sizeof(s->remembered));
+    s->since_bytes = 0;
+}
+
+static void emit_header(struct session *s)
+{
+    if (s->clock.seq == 1)
+        emit(s, journal_header(&s->clock, &s->mig.spec, &s->mig.policy), NULL);
+}
+
+void session_remember(struct session *s, int64_t t_ns, const struct mig_memory *mem)
+{
+    emit_header(s);
+    json_t *o = event_line(s, t_ns, "memory");
+    journal_put(o, "memory", journal_dump_memory(mem));
+    emit(s, o, NULL);
+    struct mig_event ev = {.kind = MIG_EV_MEMORY, .t_ns = t_ns};
+    ev.u.memory = mem;
+    step(s, &ev);
 }
 
 void session_begin(struct session *s, int64_t t_ns)
 {
-    emit(s, journal_header(&s->clock, &s->mig.spec, &s->mig.policy), NULL);
+    emit_header(s);
     emit(s, event_line(s, t_ns, "begin"), NULL);
     step(s, &(struct mig_event){.kind = MIG_EV_BEGIN, .t_ns = t_ns});
 }
@@ -430,6 +471,18 @@ static int feed_network(struct session *s,
     return 0;
 }
 
+static int feed_memory(struct session *s,
+                       int64_t t_ns,
+                       const json_t *line,
+                       struct qf_err *err)
+{
+    struct mig_memory mem;
+    if (!journal_load_memory(json_object_get(line, "memory"), &mem))
+        return qf_fail(err, QF_E_USAGE, "not what an earlier qferry remembered");
+    session_remember(s, t_ns, &mem);
+    return 0;
+}
+
 /* Why it failed; NULL: it did not. */
 static const char *failure(const json_t *line)
 {
@@ -447,6 +500,8 @@ int session_feed_line(struct session *s, const json_t *line, struct qf_err *err)
     const bool has_side = read_side(line, &side);
     if (!kind || t_ns < s->mig.now_ns || t_ns > JOURNAL_T_MAX_NS)
         return qf_fail(err, QF_E_USAGE, "not an event of a journal");
+    if (strcmp(kind, "memory") == 0 && s->mig.phase == MIG_NEW)
+        return feed_memory(s, t_ns, line, err);
     if (strcmp(kind, "begin") == 0 && s->mig.phase == MIG_NEW)
         session_begin(s, t_ns);
     else if (s->mig.phase == MIG_NEW)

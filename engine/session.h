@@ -36,6 +36,9 @@ struct session {
     const struct session_ops *ops;
     void *arg;
     bool out_of_memory; /* a line could not be made: the journal has a hole */
+    /* Private: the last `memory` line, and what was written since. */
+    struct mig_memory remembered;
+    size_t since_bytes;
 };
 
 /* Prepare; spec and policy are copied. wall_ms: Unix time at t_ns. */
@@ -49,6 +52,8 @@ void session_init(struct session *s,
 
 /* The events; each steps the machine once. JSON is borrowed. */
 void session_begin(struct session *s, int64_t t_ns);
+/* What a killed qferry knew of this move; before session_begin. Lent. */
+void session_remember(struct session *s, int64_t t_ns, const struct mig_memory *mem);
 void session_up(
     struct session *s, int64_t t_ns, enum mig_side_id side, json_t *greeting, bool oob);
 void session_down(struct session *s,

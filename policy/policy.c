@@ -34,6 +34,45 @@ void policy_stopped(struct policy_run *run, int64_t t_ns)
     run->paused_t_ns = t_ns;
 }
 
+void policy_past_of(const struct policy_run *run, struct policy_past *past)
+{
+    *past = (struct policy_past){
+        .steps_done = run->steps_done,
+        .timeout_used = run->timeout_used,
+        .postcopy_refused = run->postcopy_refused,
+        .pause_refused = run->pause_refused,
+        .paused_t_ns = run->paused ? run->paused_t_ns : 0,
+        .moved_t_ns = run->trend.moved_t_ns,
+        .moved_bytes = run->trend.last.transferred_bytes,
+        .fell_t_ns = run->look.fell_t_ns,
+        .least_bytes = run->look.remaining_bytes,
+    };
+}
+
+/* The sample and the look of which the times are told count as the first ones. */
+void policy_resume(struct policy_run *run, const struct policy_past *past)
+{
+    run->steps_done = past->steps_done;
+    run->timeout_used = past->timeout_used;
+    run->postcopy_refused = past->postcopy_refused;
+    run->pause_refused = past->pause_refused;
+    if (past->paused_t_ns != 0)
+        policy_stopped(run, past->paused_t_ns);
+    if (past->moved_t_ns != 0) {
+        run->trend.last.started = true;
+        run->trend.last.t_ns = past->moved_t_ns;
+        run->trend.last.transferred_bytes = past->moved_bytes;
+        run->trend.moved_t_ns = past->moved_t_ns;
+        run->trend.rate_t_ns = past->moved_t_ns;
+        run->trend.rate_transferred_bytes = past->moved_bytes;
+    }
+    if (past->fell_t_ns != 0) {
+        run->look.n = 1;
+        run->look.fell_t_ns = past->fell_t_ns;
+        run->look.remaining_bytes = past->least_bytes;
+    }
+}
+
 const char *policy_action_name(enum policy_action action)
 {
     switch (action) {

@@ -180,6 +180,22 @@ struct policy_run {
     struct pace_run pace;        /* pacing forecast: what was decided so far (pace.h) */
 };
 
+/* What of a policy_run has to outlive the program, so that a limit counts from where it began, and a
+ * step that was taken is not taken again. What else there is in it, a few samples tell anew. */
+struct policy_past {
+    uint32_t steps_done;
+    bool timeout_used;
+    bool postcopy_refused;
+    bool pause_refused;
+    int64_t paused_t_ns; /* 0: we did not stop the guest */
+    /* when bytes moved last, and how many had by then; 0: there was no sample */
+    int64_t moved_t_ns;
+    uint64_t moved_bytes;
+    /* when less was left than before, and how much */
+    int64_t fell_t_ns;
+    uint64_t least_bytes;
+};
+
 /* What to do. because lives in the decision itself; rule points into static text. */
 struct policy_decision {
     enum policy_action action;
@@ -255,6 +271,10 @@ uint64_t policy_step_downtime_ms(const struct policy *p,
 /* The guest is being stopped by us although policy_decide did not say so: from now on it is as if
  * it had decided PAUSE. */
 void policy_stopped(struct policy_run *run, int64_t t_ns);
+
+/* What is to be kept of a run, and a fresh run that goes on from there. */
+void policy_past_of(const struct policy_run *run, struct policy_past *past);
+void policy_resume(struct policy_run *run, const struct policy_past *past);
 
 /* "wait", "set-downtime", ... for ever. */
 const char *policy_action_name(enum policy_action action);

@@ -10,6 +10,7 @@
 
 #include "engine/control_uv.h"
 #include "engine/drive_uv.h"
+#include "engine/memory_uv.h"
 #include "engine/request.h"
 #include "engine/running_uv.h"
 #include "engine/stream_uv.h"
@@ -85,6 +86,7 @@ struct run {
     bool quiet;
     bool over;
     struct record_result result;
+    struct memory_found past; /* what a qferry that was killed has left */
 };
 
 /* ---- the engine's voice ---- */
@@ -212,6 +214,28 @@ static bool state_dir(char *buf, size_t size)
     return n > 0 && (size_t)n < size;
 }
 
+/* Before the new journal is opened, which may replace it. */
+static void look_back(struct run *run)
+{
+    char dir[512];
+    struct memory_found *past = &run->past;
+    const bool has_policy = run->choose.has_policy || run->choose.dir;
+    if (run->request.spec.dry_run)
+        return;
+    if (!run->journal && state_dir(dir, sizeof(dir)))
+        memory_of_folder(dir, &run->request.spec, past);
+    else if (run->journal && strcmp(run->journal, "none") != 0)
+        memory_of_file(run->journal, &run->request.spec, past);
+    if (past->note[0] != '\0')
+        (void)fprintf(run->render.err,
+                      "qferry: warning: %s: nothing is known from it of an "
+                      "earlier run\n",
+                      past->note);
+    if (past->found)
+        past->memory.has_policy = request_remember_policy(
+            &run->request, has_policy, &past->given, &past->memory.policy);
+}
+
 static int open_default_journal(void)
 {
     char dir[512];
@@ -232,21 +256,37 @@ static int open_default_journal(void)
     if (fd < 0)
         (void)fprintf(stderr, "qferry: warning: no journal: %s: %s\n", path,
                       strerror(errno));
+    else
+        (void)memory_lock(fd); /* it is new: nobody else has it */
     return fd;
 }
 
 /* -1: no journal. -2: the one that was asked for cannot be made (err). */
-static int open_journal(const char *path, struct qf_err *err)
+static int open_journal(const char *path,
+                        const struct memory_found *past,
+                        struct qf_err *err)
 {
     if (!path)
         return open_default_journal();
     if (strcmp(path, "none") == 0)
         return -1;
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (past->found && strcmp(past->path, path) == 0 && memory_put_aside(path, err) != 0)
+        return -2;
+    const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    struct stat st;
     if (fd < 0) {
         (void)qf_fail(err, QF_E_USAGE, "--journal: %s: %s", path, strerror(errno));
         return -2;
     }
+    const bool is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (is_file && !memory_lock(fd)) {
+        (void)qf_fail(err, QF_E_USAGE, "--journal: %s: another qferry is writing it", path);
+        (void)close(fd);
+        return -2;
+    }
+    if (is_file && ftruncate(fd, 0) != 0)
+        (void)fprintf(stderr, "qferry: warning: --journal: %s: %s\n", path,
+                      strerror(errno));
     return fd;
 }
 
@@ -322,7 +362,9 @@ static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
         return start_refused(run, loop, err);
     if (rc == 0)
         rc = open_control(run, loop, err);
-    const int fd = rc == 0 ? open_journal(run->journal, err) : -1;
+    if (rc == 0)
+        look_back(run);
+    const int fd = rc == 0 ? open_journal(run->journal, &run->past, err) : -1;
     if (fd == -2)
         rc = -(int)err->code;
     if (rc == 0)
@@ -331,6 +373,8 @@ static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
     if (rc == 0) {
         drive_use_restart(&run->drive, run->request.restart_command);
         drive_use_running(&run->drive, &run->running);
+        if (run->past.found)
+            drive_remember(&run->drive, &run->past.memory);
         return 0;
     }
     running_drop(&run->running);

@@ -1,7 +1,9 @@
 /* Everything that can die, dies: destination, source, qferry itself. What is left of the guest
  * must be whole, in one place, and the exit status must say where. QEMU 7.2, TCG. */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "tests/real/move.h"
 
@@ -228,6 +230,135 @@ START_TEST(a_post_copy_whose_qferry_was_killed_is_taken_up)
 }
 END_TEST
 
+/* ---- ... whose journal is there ---- */
+
+/* The next run gets the same --journal FILE: its path is another one in these tests. */
+static void leave_journal(const struct move *m)
+{
+    char name[24];
+    char next[LAB_PATH_MAX];
+
+    snprintf(name, sizeof(name), "%u.jsonl", f.w.n_moves + 1);
+    ck_assert_int_eq(rename(m->journal, lab_path(f.w.lab, name, next)), 0);
+}
+
+/* False: it was done before the kill came. */
+static bool killed(struct move *m)
+{
+    int status;
+
+    (void)lab_proc_signal(m->proc, SIGKILL);
+    ck_assert_int_eq(lab_proc_wait(m->proc, 0, &status), 0);
+    if (!WIFSIGNALED(status))
+        return false;
+    leave_journal(m);
+    return true;
+}
+
+static void expect_all_put_back(void)
+{
+    expect_settings(f.w.src, f.w.src_settings);
+    expect_settings(f.w.dst, f.w.dst_settings);
+}
+
+START_TEST(what_was_changed_is_put_back_by_the_next)
+{
+    world_pair(&f.w, "ws=24 rate=1000");
+    struct move *m = move_begin(&f.w, ARGS(SLOWLY));
+    move_wait_memory(m);
+    ck_assert(killed(m));
+    expect_taken_up(move_run(&f.w, ARGS(SLOWLY)), "precopy");
+    expect_all_put_back();
+}
+END_TEST
+
+/* Wherever it is: the same command completes it, and nothing is left. */
+START_TEST(killed_in_a_phase_the_same_command_completes_it)
+{
+    static const char *const phases[] = {"connect", "preflight",  "prepare", "prepare",
+                                         "precopy", "switchover", "finish"};
+
+    world_pair(&f.w, "ws=8 rate=200");
+    struct move *m = move_begin(&f.w, ARGS("--bandwidth", "100MiB"));
+    move_wait_phase(m, phases[_i]);
+    if (_i == 3) /* later in it: the destination listens, as a rule */
+        lab_pump(f.w.lab, 4);
+    if (killed(m)) {
+        m = move_run(&f.w, ARGS("--bandwidth", "100MiB"));
+        move_expect(m, 0, "completed", "destination");
+    }
+    expect_guest_on(&f.w, f.w.dst);
+    expect_all_put_back();
+}
+END_TEST
+
+START_TEST(the_time_limit_counts_from_the_first_start)
+{
+#define NEVER "--set", "downtime.max=1ms", "--timeout", "6s", "--bandwidth", "10MiB"
+    world_pair(&f.w, "ws=32 flat");
+    struct move *m = move_begin(&f.w, ARGS(NEVER));
+    move_wait_memory(m);
+    const int64_t began_ns = lab_now_ns();
+    ck_assert(killed(m));
+    while (lab_now_ns() - began_ns < 4 * INT64_C(1000000000))
+        lab_pump(f.w.lab, 50); /* the time that passes is what is tested */
+    const int64_t again_ns = lab_now_ns();
+    m = move_run(&f.w, ARGS(NEVER));
+    move_expect(m, 4, "aborted", "source");
+    ck_assert_int_lt(lab_now_ns() - again_ns, 5 * INT64_C(1000000000));
+    ck_assert_int_ge(json_integer_value(json_object_get(m->result, "total_ms")), 6000);
+    expect_guest_on(&f.w, f.w.src);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+END_TEST
+
+START_TEST(a_cancel_that_was_under_way_ends_as_one)
+{
+    world_pair(&f.w, "ws=24 rate=1000");
+    struct move *m = move_begin(&f.w, ARGS(SLOWLY));
+    move_wait_memory(m);
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGINT), 0);
+    move_wait_phase(m, "cancel");
+    if (killed(m)) {
+        m = move_run(&f.w, ARGS(SLOWLY));
+        move_expect(m, 5, "cancelled", "source");
+    }
+    expect_guest_on(&f.w, f.w.src);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+END_TEST
+
+START_TEST(attach_goes_on_with_the_policy_and_undoes_all)
+{
+    world_pair(&f.w, "ws=24 flat");
+    struct move *m =
+        move_begin(&f.w, ARGS("-p", "post-copy", "--set", "timeout=3s", "--set",
+                              "on-timeout=postcopy", "--bandwidth", "10MiB"));
+    move_wait_memory(m);
+    ck_assert(killed(m));
+    m = move_begin_at(&f.w, "attach", lab_vm_qmp_path(f.w.src), lab_vm_qmp_path(f.w.dst),
+                      NO_ARGS);
+    move_end(m);
+    expect_taken_up(m, "postcopy");
+    ck_assert_str_eq(move_result(m, "policy"), "post-copy");
+    expect_all_put_back();
+}
+END_TEST
+
+START_TEST(the_destination_dies_while_no_qferry_looks)
+{
+    world_pair(&f.w, "ws=24 rate=1000");
+    struct move *m = move_begin(&f.w, ARGS(SLOWLY));
+    move_wait_memory(m);
+    ck_assert(killed(m));
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);
+    m = move_run(&f.w, ARGS(SLOWLY));
+    move_expect(m, 4, "failed", "source");
+    expect_guest_on(&f.w, f.w.src);
+    expect_settings(f.w.src, f.w.src_settings);
+}
+END_TEST
+
 static Suite *kill_suite(void)
 {
     Suite *s = suite_create("kill");
@@ -252,6 +383,17 @@ static Suite *kill_suite(void)
     tcase_add_test(t, a_move_can_be_taken_up_again_and_again);
     tcase_add_test(t, a_move_that_was_taken_up_can_be_cancelled);
     tcase_add_test(t, a_post_copy_whose_qferry_was_killed_is_taken_up);
+    suite_add_tcase(s, t);
+
+    t = tcase_create("memory");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    tcase_add_test(t, what_was_changed_is_put_back_by_the_next);
+    tcase_add_loop_test(t, killed_in_a_phase_the_same_command_completes_it, 0, 7);
+    tcase_add_test(t, the_time_limit_counts_from_the_first_start);
+    tcase_add_test(t, a_cancel_that_was_under_way_ends_as_one);
+    tcase_add_test(t, attach_goes_on_with_the_policy_and_undoes_all);
+    tcase_add_test(t, the_destination_dies_while_no_qferry_looks);
     suite_add_tcase(s, t);
     return s;
 }

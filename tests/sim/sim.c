@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/units.h"
+#include "engine/journal_memory.h"
 #include "engine/replay.h"
 #include "policy/policy_json.h"
 #include "qmp/qapi_json.h"
@@ -314,6 +315,41 @@ static void carry_out(struct sim *s)
 
 /* ---- sessions ---- */
 
+/* As engine/memory_uv.c does it with files: the newest journal first. */
+static void remember(struct sim *s, const struct policy *p)
+{
+    struct mig_memory mem;
+    struct policy given;
+    struct qf_err err;
+    const struct journal_clock now = s->session->clock;
+    for (unsigned i = s->n_sessions - 1; i-- > 0;) {
+        const struct qf_buf *b = &s->journal[i];
+        const size_t tail = b->len < JOURNAL_TAIL_BYTES ? b->len : JOURNAL_TAIL_BYTES;
+        const struct journal_ends ends = {b->data, b->len, b->data + b->len - tail, tail};
+        switch (journal_recall(&ends, s->setup.spec.source, s->setup.spec.destination, &now,
+                               &mem, &given, &err)) {
+        case JOURNAL_FOREIGN:
+            ck_abort_msg("%s", err.text);
+        case JOURNAL_NOTHING:
+            continue;
+        case JOURNAL_OVER:
+            return;
+        case JOURNAL_MEMORY:
+            break;
+        }
+        json_t *a = policy_dump(p);
+        json_t *c = policy_dump(&given);
+        mem.has_policy = mem.has_policy && json_equal(a, c);
+        json_decref(a);
+        json_decref(c);
+        say(s, "-- it remembers --");
+        if (s->setup.tamper)
+            s->setup.tamper(&mem);
+        session_remember(s->session, s->t_ns, &mem);
+        return;
+    }
+}
+
 static void start_session(struct sim *s)
 {
     static const struct session_ops ops = {.on_line = on_line};
@@ -323,8 +359,13 @@ static void start_session(struct sim *s)
     ck_assert_msg(policy_preset_load(s->setup.policy ? s->setup.policy : "minimal-downtime",
                                      &p, &err) == 0,
                   "%s", err.text);
-    for (unsigned i = 0; i < 4 && s->setup.set[i]; i++)
+    const bool other = s->n_sessions > 0 && s->setup.policy_again;
+    if (other)
+        ck_assert_int_eq(policy_preset_load(s->setup.policy_again, &p, NULL), 0);
+    for (unsigned i = 0; i < 4 && s->setup.set[i] && !other; i++)
         ck_assert_msg(policy_set(&p, s->setup.set[i], &err) == 0, "%s", err.text);
+    if (s->n_sessions > 0 && s->setup.set_again)
+        ck_assert_int_eq(policy_set(&p, s->setup.set_again, NULL), 0);
     qf_buf_init(&s->journal[s->n_sessions], TEXT_CAP);
     s->n_sessions++;
     s->sync_due_ns = MODEL_NEVER;
@@ -340,6 +381,8 @@ static void start_session(struct sim *s)
         s->setup.spec.encrypt = SPEC_ENCRYPT_OFF;
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
+    if (s->setup.remembers && s->n_sessions > 1)
+        remember(s, &p);
     session_begin(s->session, s->t_ns);
     carry_out(s);
 }
@@ -357,7 +400,8 @@ static void kill_session(struct sim *s)
     s->is_secured = false; /* the next one sweeps; that is tested with files */
     s->replace_due_ns = s->stream_due_ns = MODEL_NEVER;
     model_hang_up(s->model, s->t_ns);
-    s->restart_due_ns = s->t_ns + RESTART_MS * MODEL_MS;
+    s->restart_due_ns =
+        s->t_ns + (s->setup.dead_ns ? s->setup.dead_ns : RESTART_MS * MODEL_MS);
 }
 
 /* ---- one thing at a time ---- */
@@ -784,6 +828,7 @@ static const char *promise(struct sim *s)
     const struct model_truth *t = model_truth(s->model);
     const int status = qf_code_status(s->result.code);
     const bool taken_up = s->n_sessions > 1;
+    const bool forgot = taken_up && !s->setup.remembers;
     const bool could_run_there =
         t->running[MODEL_DST] || (t->alive[MODEL_DST] && t->whole[MODEL_DST]);
     switch (status) {
@@ -813,11 +858,11 @@ static const char *promise(struct sim *s)
         if (s->result.running_on != PLACE_SOURCE &&
             !(s->result.running_on == PLACE_UNKNOWN && s->n_sent == 0)) /* never seen it */
             return "running_on is not the source";
-        return taken_up ? "" : settings_put_back(s);
+        return forgot ? "" : settings_put_back(s);
     case 6:
         if (could_run_there && !taken_up)
             return "the destination could run the guest";
-        return t->alive[MODEL_SRC] && !taken_up ? settings_put_back(s) : "";
+        return t->alive[MODEL_SRC] && !forgot ? settings_put_back(s) : "";
     case 7:
         return "";
     default:

@@ -66,7 +66,12 @@ struct sim_setup {
         *later; /* ... and what is found out so long after the phase */
     enum mig_phase later_phase;
     int64_t later_ns;
-    bool then_attach; /* the engine after a SIM_RESTART: `attach` */
+    bool then_attach;      /* the engine after a SIM_RESTART: `attach` */
+    bool remembers;        /* ... gets what the journals of those before it say */
+    int64_t dead_ns;       /* ... after so long; 0: 50 ms */
+    const char *set_again; /* ... with this set besides */
+    void (*tamper)(struct mig_memory *mem); /* ... with what it remembers changed */
+    const char *policy_again;               /* ... with another policy, and none of `set` */
     const struct mig_secured
         *secured;                    /* what spec.encrypt gets; NULL: a usual answer ... */
     enum spec_encrypt encrypt_again; /* of later engines, where it is not OFF */
