@@ -130,6 +130,9 @@ static void on_line(struct session *session,
     append(&s->journal[s->n_sessions - 1], line);
     if (!record)
         return;
+    if (record->kind == RECORD_WARNING &&
+        strstr(record->u.text, "could not be put back") != NULL)
+        s->told_of_settings = true;
     if (record->kind == RECORD_RESULT) {
         s->result = record->u.result;
         s->has_result = true;
@@ -249,11 +252,32 @@ static void send_command(struct sim *s, const struct mig_do *d)
     json_decref(id);
 }
 
+static void kill_session(struct sim *s);
+
+/* Is it killed before this? */
+static bool ends_before(struct sim *s, const struct mig_do *d)
+{
+    if (d->kind == MIG_DO_RECORD || d->kind == MIG_DO_END)
+        return false;
+    s->n_deeds++;
+    for (unsigned i = 0; i < s->setup.n_doings; i++) {
+        const struct sim_doing *doing = &s->setup.doing[i];
+        if (doing->when != SIM_AT_DEED || s->doing_done[i] || doing->n != s->n_deeds)
+            continue;
+        s->doing_done[i] = true;
+        kill_session(s);
+        return true;
+    }
+    return false;
+}
+
 static void carry_out(struct sim *s)
 {
     const struct mig_todo *todo = &s->session->todo;
     for (unsigned i = 0; i < todo->n; i++) {
         const struct mig_do *d = &todo->item[i];
+        if (ends_before(s, d))
+            return;
         switch (d->kind) {
         case MIG_DO_OPEN:
             s->link_open[d->side] = true;
@@ -326,6 +350,7 @@ static void start_session(struct sim *s)
         ck_assert_msg(policy_set(&p, s->setup.set[i], &err) == 0, "%s", err.text);
     qf_buf_init(&s->journal[s->n_sessions], TEXT_CAP);
     s->n_sessions++;
+    s->n_sent_earlier = s->n_sent;
     s->sync_due_ns = MODEL_NEVER;
     s->secured_due_ns = MODEL_NEVER;
     s->network_due_ns = MODEL_NEVER;
@@ -367,6 +392,7 @@ static void feed_message(struct sim *s, struct model_msg *msg)
     struct qf_err why = {.code = QF_E_LOST};
     json_t *qmp = json_object_get(msg->json, "QMP");
     json_t *caps = json_object_get(qmp, "capabilities");
+    s->told_down[side] = msg->kind == MODEL_DOWN;
     switch (msg->kind) {
     case MODEL_GREETING:
         s->n_refused[side] = 0;
@@ -792,10 +818,34 @@ static const char *promise(struct sim *s)
     }
 }
 
+/* With two faults it can come to what one fault never leads to, and what no engine can help:
+ *
+ *   the source has died, and nobody has said so yet
+ *   a destination in post-copy is continued, and that its source is dead comes later; it is said then
+ *   settings cannot be put back since QEMU refuses that; there is a warning
+ *   an engine is stopped before it has asked anything, while the move of an earlier one is under way:
+ *   it has touched nothing, and says that it does not know where the guest is */
+static bool is_forgiven(const struct sim *s, const char *what)
+{
+    const struct model_truth *t = model_truth(s->model);
+    const bool knows_nothing =
+        s->result.running_on == PLACE_UNKNOWN && s->n_sent == s->n_sent_earlier;
+    if (!s->setup.two_faults)
+        return false;
+    if (strcmp(what, t->violation) == 0)
+        return strcmp(what, "the destination runs an incomplete copy") == 0 &&
+               !t->alive[MODEL_SRC] && s->result.code == QF_E_HELD;
+    if (strstr(what, "put back") || strstr(what, "are left in the source"))
+        return s->told_of_settings;
+    if (strcmp(what, "the source does not run as it was found") == 0)
+        return !t->alive[MODEL_SRC] && !s->told_down[MIG_SRC];
+    return knows_nothing;
+}
+
 const char *sim_complaint(struct sim *s)
 {
     const struct model_truth *t = model_truth(s->model);
-    if (t->violation[0] != '\0')
+    if (t->violation[0] != '\0' && !is_forgiven(s, t->violation))
         return complain("%.3f s: %s", (double)t->violation_ns / 1e9, t->violation);
     if (!s->ended || !s->has_result)
         return complain("no end after %.0f s, %llu steps, in %s", (double)s->t_ns / 1e9,
@@ -805,7 +855,7 @@ const char *sim_complaint(struct sim *s)
     if (s->is_secured)
         return "what was made ready for encryption was not removed";
     const char *p = promise(s);
-    return *p ? p : replays(s);
+    return *p && !is_forgiven(s, p) ? p : replays(s);
 }
 
 /* ---- golden texts ---- */

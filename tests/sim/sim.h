@@ -23,7 +23,9 @@ enum { SIM_DOINGS_MAX = 4, SIM_SESSIONS_MAX = 3 };
 enum sim_when {
     SIM_AT_TIME,
     SIM_AT_PHASE, /* so long after the phase was entered first */
-    SIM_AT_EVENT  /* before the n-th thing that is fed, from 1 */
+    SIM_AT_EVENT, /* before the n-th thing that is fed, from 1 */
+    /* SIM_RESTART: before the n-th thing that the engine does, from 1, and nothing after it is done */
+    SIM_AT_DEED
 };
 
 enum sim_what {
@@ -70,7 +72,9 @@ struct sim_setup {
     int64_t secured_ns;              /* ... after so long; 0: 1 ms; MODEL_NEVER */
     int64_t sync_ns;                 /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;
-    bool quiet;     /* no trace is wanted (the golden texts are made of it) */
+    bool quiet; /* no trace is wanted (the golden texts are made of it) */
+    /* sim_complaint forgives what nobody could have known or done (sim.c) */
+    bool two_faults;
     bool no_replay; /* of many runs it is enough to replay some */
 };
 
@@ -86,7 +90,11 @@ struct sim {
     bool ended;
     int64_t t_ns;
     unsigned n_fed;
-    unsigned n_sent; /* commands that are no questions */
+    unsigned n_deeds;          /* what was to be done: all but records and the end */
+    unsigned n_sent;           /* commands that are no questions */
+    unsigned n_sent_earlier;   /* ... by engines that were killed */
+    bool told_down[MIG_SIDES]; /* the engine was told last that the link is down */
+    bool told_of_settings;     /* there was a warning that they could not be put back */
     /* Private. */
     unsigned n_refused[MIG_SIDES]; /* attempts to connect that were in vain */
     int64_t sync_due_ns;
