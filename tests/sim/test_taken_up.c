@@ -59,11 +59,24 @@ START_TEST(an_old_guest_is_not_brought_back_when_the_new_one_dies)
 }
 END_TEST
 
+/* Somebody's migration has stopped the guest, and it is on its way: where it will run is not known. */
+START_TEST(a_guest_on_its_way_is_not_said_to_be_on_the_source)
+{
+    struct sim_setup u = short_move();
+    u.model.run = QAPI_RUN_FINISH_MIGRATE;
+    sim_run(&sim, &u);
+    ck_assert_int_eq(qf_code_status(sim.result.code), 3);
+    ck_assert_int_eq(sim.result.running_on, PLACE_UNKNOWN);
+    sim_free(&sim);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("taken_up");
     TCase *t = tcase_create("taken_up");
     tcase_add_test(t, an_old_guest_is_not_brought_back_when_the_new_one_dies);
+    tcase_add_test(t, a_guest_on_its_way_is_not_said_to_be_on_the_source);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
