@@ -244,6 +244,8 @@ static void send_command(struct sim *s, const struct mig_do *d)
     json_t *id = json_integer((json_int_t)d->u.send.id);
     if (!is_query(c->command))
         s->n_sent++;
+    if (s->setup.watch && s->setup.watch->on_send)
+        s->setup.watch->on_send(s, d->side, d->u.send.id, c);
     say_send(s, d);
     model_command(s->model, side, qapi_command_name(c->command), args, id,
                   qapi_command_oob(c->command) && s->session->mig.side[d->side].oob,
@@ -362,6 +364,8 @@ static void start_session(struct sim *s)
         s->setup.spec.encrypt = s->setup.encrypt_again;
     if (s->n_sessions > 1 && s->setup.off_again)
         s->setup.spec.encrypt = SPEC_ENCRYPT_OFF;
+    if (s->setup.watch && s->setup.watch->on_engine)
+        s->setup.watch->on_engine(s);
     session_init(s->session, &s->setup.spec, &p, s->t_ns,
                  INT64_C(1700000000000) + s->t_ns / MODEL_MS, &ops, s);
     session_begin(s->session, s->t_ns);
@@ -417,6 +421,22 @@ static void feed_message(struct sim *s, struct model_msg *msg)
     }
     json_decref(msg->json);
     carry_out(s);
+}
+
+/* What the watch makes of it. One that is meant for a link that was closed meanwhile, or for an engine
+ * that is gone, does not come. */
+static void feed_watched(struct sim *s, struct model_msg *msg)
+{
+    struct model_msg out[SIM_MESSAGES_MAX];
+    const enum mig_side_id side = msg->side == MODEL_SRC ? MIG_SRC : MIG_DST;
+    const unsigned n = s->setup.watch->on_message(s, msg, out);
+    json_decref(msg->json);
+    for (unsigned i = 0; i < n; i++) {
+        if (!s->ended && s->restart_due_ns == MODEL_NEVER && s->link_open[side])
+            feed_message(s, &out[i]);
+        else
+            json_decref(out[i].json);
+    }
 }
 
 /* A name of its own for each time, as the edge makes them. */
@@ -578,7 +598,10 @@ static bool step(struct sim *s)
         do_doing(s, (unsigned)early);
     } else if (model_pop(s->model, s->t_ns, &msg)) {
         s->n_fed++;
-        feed_message(s, &msg);
+        if (s->setup.watch && s->setup.watch->on_message)
+            feed_watched(s, &msg);
+        else
+            feed_message(s, &msg);
     } else if (s->sync_due_ns <= s->t_ns) {
         s->sync_due_ns = MODEL_NEVER;
         s->n_fed++;
@@ -671,7 +694,8 @@ void sim_run(struct sim *s, const struct sim_setup *setup)
     s->t_ns = MODEL_S; /* a clock that is not zero at the beginning */
     start_session(s);
     while (!s->ended && step(s))
-        ;
+        if (s->setup.watch && s->setup.watch->on_step)
+            s->setup.watch->on_step(s);
     settle(s);
     say_truth(s);
 }

@@ -46,6 +46,25 @@ struct sim_doing {
     const char *operator_says; /* "pause", or what is to be set: "timeout=1s" */
 };
 
+struct sim;
+
+enum { SIM_MESSAGES_MAX = 4 };
+
+/* Somebody who looks on, and may change what QEMU says (tests/fuzz/hostile.c). Any may be NULL. */
+struct sim_watch {
+    /* What the engine gets in the place of this message: returns how many, at most SIM_MESSAGES_MAX. Their
+     * JSON is new, that of msg is borrowed. */
+    unsigned (*on_message)(struct sim *s,
+                           const struct model_msg *msg,
+                           struct model_msg *out);
+    void (*on_send)(struct sim *s,
+                    enum mig_side_id side,
+                    uint64_t id,
+                    const struct qapi_cmd *cmd);
+    void (*on_step)(struct sim *s);   /* what it wanted has been done */
+    void (*on_engine)(struct sim *s); /* an engine begins */
+};
+
 struct sim_setup {
     struct model_setup model;
     struct mig_spec spec; /* "" source, destination, address: filled */
@@ -76,6 +95,7 @@ struct sim_setup {
     /* sim_complaint forgives what nobody could have known or done (sim.c) */
     bool two_faults;
     bool no_replay; /* of many runs it is enough to replay some */
+    const struct sim_watch *watch;
 };
 
 struct sim {

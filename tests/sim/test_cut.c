@@ -394,7 +394,7 @@ static const struct kind *draw_kind(void)
     return k;
 }
 
-/* Of what is there, one that comes after this share (of 1000) of the run: half of the time soon. */
+/* One of those that come after the first `from`, half of the time soon; 0: there is none. */
 static unsigned draw_after(unsigned from, unsigned all)
 {
     if (from >= all)
@@ -452,7 +452,7 @@ static void run_pair(int mode, struct cut one)
 
 START_TEST(two_wires_cut)
 {
-    enum { PAIRS = 600 };
+    enum { PAIRS = 400 };
     const struct counts c = good_run(_i);
     const unsigned wanted = number_from("QFERRY_CUT_PAIRS", PAIRS);
     memset(&tally, 0, sizeof(tally));
