@@ -410,9 +410,10 @@ void model_command(struct model *m,
         else
             carry_out(m, side, name, args, id, oob, s->connection);
     }
-    /* one that has died meanwhile has said that it is gone */
-    if (f && f->what == MODEL_DIE_AFTER && m->one[victim_of(f, side)].alive) {
-        drop_pending_output(m, victim_of(f, side));
+    if (f && f->what == MODEL_DIE_AFTER) {
+        if (m->one[victim_of(f, side)]
+                .connected) /* else it is to be told that the link is down */
+            drop_pending_output(m, victim_of(f, side));
         model_kill(m, victim_of(f, side));
     }
     model_check(m);

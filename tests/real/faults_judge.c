@@ -180,21 +180,47 @@ static enum verdict judge_place(struct said *said, bool again)
 
 static const char *const sides[2] = {"source", "destination"};
 
-/* Each member that is not as it was: the first is named. */
+/* The first part of `is` that was not so: a member, an element. */
+static const json_t *first_other(const json_t *was, const json_t *is)
+{
+    size_t i;
+    size_t k;
+    const json_t *a;
+    const json_t *b;
+    void *at;
+    json_array_foreach (is, i, a) {
+        bool known = false;
+        json_array_foreach (was, k, b)
+            known = known || json_equal(a, b);
+        if (!known)
+            return a;
+    }
+    for (at = json_object_iter((json_t *)is); at;
+         at = json_object_iter_next((json_t *)is, at))
+        if (!json_equal(json_object_get(was, json_object_iter_key(at)),
+                        json_object_iter_value(at)))
+            return json_object_iter_value(at);
+    return NULL;
+}
+
+static const char *key_of(const json_t *object, const json_t *value)
+{
+    for (void *at = json_object_iter((json_t *)object); at;
+         at = json_object_iter_next((json_t *)object, at))
+        if (json_object_iter_value(at) == value)
+            return json_object_iter_key(at);
+    return "";
+}
+
 static bool is_as_found(unsigned side, const char *what, const json_t *was, json_t *is)
 {
-    const char *key;
-    json_t *value;
     if (json_equal(was, is))
         return true;
-    faults_say("LEFT: %s of the %s are not as found", what, sides[side]);
-    json_object_foreach (is, key, value) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        if (!json_equal(json_object_get(was, key), value))
-            faults_say("LEFT: %s of the %s: %s is %.100s", what, sides[side], key,
-                       text ? text : "?");
-        free(text);
-    }
+    const json_t *other = first_other(was, is);
+    char *text = other ? json_dumps(other, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    faults_say("LEFT: %s of the %s: %s %.120s", what, sides[side], key_of(is, other),
+               text ? text : "something is missing");
+    free(text);
     return false;
 }
 

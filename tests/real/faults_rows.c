@@ -19,6 +19,9 @@ const char *faults_missing(void)
 }
 
 static void print_both(FILE *artefact, const char *format, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+
+static void print_both(FILE *artefact, const char *format, va_list ap)
 {
     va_list copy;
     va_copy(copy, ap);

@@ -110,11 +110,12 @@ struct sim {
     bool ended;
     int64_t t_ns;
     unsigned n_fed;
-    unsigned n_deeds;          /* what was to be done: all but records and the end */
-    unsigned n_sent;           /* commands that are no questions */
-    unsigned n_sent_earlier;   /* ... by engines that were killed */
-    bool told_down[MIG_SIDES]; /* the engine was told last that the link is down */
-    bool told_of_settings;     /* there was a warning that they could not be put back */
+    unsigned n_deeds;        /* what was to be done: all but records and the end */
+    unsigned n_sent;         /* commands that are no questions */
+    unsigned n_sent_earlier; /* ... by engines that were killed */
+    int64_t told_down_ns
+        [MIG_SIDES];       /* when the engine was told that the link is down; 0: it is up */
+    bool told_of_settings; /* there was a warning that they could not be put back */
     /* Private. */
     unsigned n_refused[MIG_SIDES]; /* attempts to connect that were in vain */
     int64_t sync_due_ns;
