@@ -129,8 +129,12 @@ static enum verdict held(struct said *said)
     if (!world_begin_qferry() || !read_result(said))
         return BAD;
     const enum verdict v = judge_place(said, true);
-    if (v == GOOD)
+    if (v == GOOD) {
         faults_say("held: %s", first);
+    } else {
+        const size_t n = strlen(w.note);
+        (void)snprintf(w.note + n, sizeof(w.note) - n, "; held before that: %s", first);
+    }
     return v == GOOD ? HELD : v;
 }
 
@@ -160,9 +164,11 @@ static enum verdict judge_place(struct said *said, bool again)
         return BAD;
     }
     const char *place = on_src ? "source" : "destination";
+    /* run again it may find the guest back on the source, and a destination that is used up */
+    const bool is_back =
+        said->exit == 4 || said->exit == 5 || said->exit == 6 || (again && said->exit == 3);
     const bool right =
-        strcmp(said->place, place) == 0 &&
-        (on_src ? said->exit == 4 || said->exit == 5 || said->exit == 6 : said->exit == 0);
+        strcmp(said->place, place) == 0 && (on_src ? is_back : said->exit == 0);
     if (!right) {
         faults_say("it runs on the %s: exit %d, %s, on %s: %.200s", place, said->exit,
                    said->outcome, said->place, said->reason);
@@ -230,7 +236,7 @@ static bool has_credentials(const json_t *params)
     return creds && creds[0] != '\0';
 }
 
-/* A qferry that was killed took with it what it had found: the next one knows what is qferry's. */
+/* The next qferry does not know what the first had found: only what is qferry's. */
 static bool is_clean(unsigned side, bool knows)
 {
     struct settings now;
@@ -293,13 +299,13 @@ static bool no_process_is_left(void)
     return false;
 }
 
-static bool nothing_is_left(const struct said *said)
+static bool nothing_is_left(const struct said *said, bool held)
 {
     static const char *const ours[] = {"src.qmp", "src.err", "dst.qmp", "dst.err",
                                        "s.relay", "d.relay", "journal", "disk",
                                        "run",     "state",   NULL};
     static const char *const none[] = {NULL};
-    const bool knows = w.cell.fault != FAULT_KILL_QFERRY;
+    const bool knows = w.cell.fault != FAULT_KILL_QFERRY && !held;
     if (!no_process_is_left() || !has_only(lab_dir(w.lab), ours) ||
         !has_only(w.state, none))
         return false;
@@ -329,7 +335,7 @@ enum verdict faults_run_cell(void)
         faults_strike();
     if (read_result(&said))
         v = judge_place(&said, false);
-    if (v != BAD && !nothing_is_left(&said))
+    if (v != BAD && !nothing_is_left(&said, v == HELD))
         v = BAD;
     if (v == BAD) {
         lab_proc_dump(w.qferry);

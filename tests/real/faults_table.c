@@ -94,6 +94,8 @@ const char *cell_unreachable(const struct cell *c, struct faults_versions v)
     if (has_channels && c->mode == MODE_POSTCOPY && (v.src < 1001 || v.dst < 1001))
         return "QEMU before 10.1 has no channels with post-copy: it is refused, or loses the "
                "guest";
+    if (c->moment == MOMENT_DEVICE && c->mode == MODE_POSTCOPY && v.src < 800)
+        return "QEMU 7.2 has no such state on the way to post-copy";
     if (c->moment == MOMENT_ACK_LOST && c->mode == MODE_POSTCOPY && v.src < 1002)
         return "QEMU before 10.2 awaits no acknowledgement at the switch to post-copy";
     return NULL;

@@ -851,6 +851,7 @@ static const char *promise(struct sim *s)
  *   the source has died, and nobody has said so yet
  *   a destination in post-copy is continued, or one that cannot run the guest is told to quit, and that
  *   the source is dead comes later; it is said then
+ *   a destination says that it quits, its monitor ends, and for a moment it is there yet
  *   settings cannot be put back since QEMU refuses that; there is a warning
  *   an engine is stopped before it has asked anything, while the move of an earlier one is under way:
  *   it has touched nothing, and says that it does not know where the guest is */
@@ -866,6 +867,8 @@ static bool is_forgiven(const struct sim *s, const char *what)
     const bool died_unheard =
         !t->alive[MODEL_SRC] &&
         (told_ns == 0 || told_ns > t->violation_ns - UNDER_WAY_MS * MODEL_MS);
+    if (strcmp(what, "the source is continued while the destination could be") == 0)
+        return !t->alive[MODEL_DST] && !t->ran_on_dst;
     if (strcmp(what, t->violation) == 0)
         return (strcmp(what, "the destination runs an incomplete copy") == 0 ||
                 strcmp(what, "the last good copy was told to quit") == 0) &&
