@@ -313,7 +313,10 @@ static bool nothing_is_left(const struct said *said, bool held)
         return true; /* it is not over: a key may be needed yet */
     if (!has_only(w.run, none))
         return false;
-    return (!lab_vm_alive(w.vm[FAULTS_SRC]) || is_clean(FAULTS_SRC, knows)) &&
+    /* A source that is done, and whose monitor is lost while its settings are put back, keeps the rest of
+     * them: qferry does not connect again for that. */
+    const bool may_keep = said->exit == 0 && w.cell.fault == FAULT_MONITOR_SOURCE;
+    return (!lab_vm_alive(w.vm[FAULTS_SRC]) || may_keep || is_clean(FAULTS_SRC, knows)) &&
            (!runs(FAULTS_DST) || is_clean(FAULTS_DST, knows));
 }
 
