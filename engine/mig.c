@@ -303,11 +303,13 @@ static enum record_place where_it_runs(const struct mig *m)
 {
     struct owner_view v;
     mig_view(m, &v);
-    /* Until `migrate` was sent the guest is where it was. */
+    /* Until `migrate` was sent the guest is where it was: on the source, unless somebody's migration has
+     * stopped it there to take it away. */
     if (!m->started && !m->taken_up) {
         const enum qapi_run_state run = m->side[MIG_SRC].run;
         const bool there = run != QAPI_RUN_UNKNOWN && run != QAPI_RUN_INMIGRATE &&
-                           run != QAPI_RUN_POSTMIGRATE && run != QAPI_RUN_PRELAUNCH;
+                           run != QAPI_RUN_POSTMIGRATE && run != QAPI_RUN_FINISH_MIGRATE &&
+                           run != QAPI_RUN_PRELAUNCH;
         const bool seen = m->side[MIG_SRC].link == MIG_LINK_UP || m->attempt > 1;
         return there && seen ? PLACE_SOURCE : PLACE_UNKNOWN;
     }

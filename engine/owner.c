@@ -91,7 +91,8 @@ static const struct row table[] = {
  "the guest is on the source, the destination waits"},
 {S_FREE,                    D_HARMLESS,              OWNER_SRC,     STAGE_IDLE,      MAY_CONT_SRC | MAY_QUIT_DST,
  "the guest is on the source, the destination can never run it"},
-{S_FREE,                    D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING | D_PC_READY,
+{S_FREE,                    D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING | D_PC_READY |
+                            D_PC_HALTED,
                                                      OWNER_SRC,     STAGE_IDLE,      MAY_QUIT_DST,
  "the guest is on the source, the destination holds a stopped copy that nobody may continue"},
 {S_FREE,                    D_SILENT | D_OTHER,
@@ -99,7 +100,8 @@ static const struct row table[] = {
  "the guest is on the source"},
 {S_STOPPED,                 D_HARMLESS | D_WAITING,  OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
  "the source has the guest back but left it stopped"},
-{S_STOPPED,                 D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING | D_PC_READY,
+{S_STOPPED,                 D_LOADING | D_LOADED | D_REFUSED | D_PC_LOADING | D_PC_READY |
+                            D_PC_HALTED,
                                                      OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
  "the source has the guest back but left it stopped; the destination must be gone first"},
 {S_UNWINDING,               D_ANY,                   OWNER_SRC,     STAGE_UNWINDING, MAY_YANK,
@@ -121,8 +123,8 @@ static const struct row table[] = {
 {S_DEVICE,                  D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_SILENT_EARLY | D_WAITING,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, MAY_CANCEL | MAY_YANK,
  "device state is on its way, nobody runs"},
-{S_DEVICE | S_PC_DEVICE,    D_PC_LOADING | D_PC_READY | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT | D_SILENT_EARLY |
-                            D_DEAD_UNSEEN,
+{S_DEVICE | S_PC_DEVICE,    D_PC_LOADING | D_PC_READY | D_PC_HALTED | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT |
+                            D_SILENT_EARLY | D_DEAD_UNSEEN,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, 0,
  "post-copy is beginning, nobody runs"},
 

@@ -318,8 +318,10 @@ static bool is_handed_over(const struct mig *m)
         return false;
     if (v.stage == STAGE_BROKEN)
         return dst->run == QAPI_RUN_RUNNING;
-    return (v.stage == STAGE_LOADED || v.stage == STAGE_POSTCOPY) &&
-           dst->run != QAPI_RUN_INMIGRATE;
+    /* MOVED: it runs there. Should it die before the next look, what the source has is old. */
+    return v.stage == STAGE_MOVED ||
+           ((v.stage == STAGE_LOADED || v.stage == STAGE_POSTCOPY) &&
+            dst->run != QAPI_RUN_INMIGRATE);
 }
 
 enum { TRIGGER_DEFAULT_PERCENT = 50 /* QEMU's own (migration/options.c) */ };

@@ -412,7 +412,9 @@ void model_command(struct model *m,
             carry_out(m, side, name, args, id, oob, s->connection);
     }
     if (f && f->what == MODEL_DIE_AFTER) {
-        drop_pending_output(m, victim_of(f, side));
+        if (m->one[victim_of(f, side)]
+                .connected) /* else it is to be told that the link is down */
+            drop_pending_output(m, victim_of(f, side));
         model_kill(m, victim_of(f, side));
     }
     model_check(m);

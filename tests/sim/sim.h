@@ -23,7 +23,9 @@ enum { SIM_DOINGS_MAX = 4, SIM_SESSIONS_MAX = 3 };
 enum sim_when {
     SIM_AT_TIME,
     SIM_AT_PHASE, /* so long after the phase was entered first */
-    SIM_AT_EVENT  /* before the n-th thing that is fed, from 1 */
+    SIM_AT_EVENT, /* before the n-th thing that is fed, from 1 */
+    /* SIM_RESTART: before the n-th thing that the engine does, from 1, and nothing after it is done */
+    SIM_AT_DEED
 };
 
 enum sim_what {
@@ -46,6 +48,25 @@ struct sim_doing {
     const struct mig_others *others;
     const struct mig_links *links;
     const char *operator_says; /* "pause", or what is to be set: "timeout=1s" */
+};
+
+struct sim;
+
+enum { SIM_MESSAGES_MAX = 4 };
+
+/* Somebody who looks on, and may change what QEMU says (tests/fuzz/hostile.c). Any may be NULL. */
+struct sim_watch {
+    /* What the engine gets in the place of this message: returns how many, at most SIM_MESSAGES_MAX. Their
+     * JSON is new, that of msg is borrowed. */
+    unsigned (*on_message)(struct sim *s,
+                           const struct model_msg *msg,
+                           struct model_msg *out);
+    void (*on_send)(struct sim *s,
+                    enum mig_side_id side,
+                    uint64_t id,
+                    const struct qapi_cmd *cmd);
+    void (*on_step)(struct sim *s);   /* what it wanted has been done */
+    void (*on_engine)(struct sim *s); /* an engine begins */
 };
 
 struct sim_setup {
@@ -79,8 +100,11 @@ struct sim_setup {
     int64_t secured_ns;              /* ... after so long; 0: 1 ms; MODEL_NEVER */
     int64_t sync_ns;                 /* the disk takes; 0: 2 ms; MODEL_NEVER */
     bool sync_fails;
-    bool quiet;     /* no trace is wanted (the golden texts are made of it) */
+    bool quiet; /* no trace is wanted (the golden texts are made of it) */
+    /* sim_complaint forgives what nobody could have known or done (sim.c) */
+    bool two_faults;
     bool no_replay; /* of many runs it is enough to replay some */
+    const struct sim_watch *watch;
 };
 
 struct sim {
@@ -95,7 +119,12 @@ struct sim {
     bool ended;
     int64_t t_ns;
     unsigned n_fed;
-    unsigned n_sent; /* commands that are no questions */
+    unsigned n_deeds;        /* what was to be done: all but records and the end */
+    unsigned n_sent;         /* commands that are no questions */
+    unsigned n_sent_earlier; /* ... by engines that were killed */
+    int64_t told_down_ns
+        [MIG_SIDES];       /* when the engine was told that the link is down; 0: it is up */
+    bool told_of_settings; /* there was a warning that they could not be put back */
     /* Private. */
     unsigned n_refused[MIG_SIDES]; /* attempts to connect that were in vain */
     int64_t sync_due_ns;

@@ -1,0 +1,62 @@
+/* The word that the destination has loaded the device state does not come, on the way to post-copy:
+ * since 10.2 the source waits for it (postcopy-device), and a failure gives it its guest back. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "sim.h"
+
+static struct sim sim;
+
+static struct sim_setup to_postcopy(void)
+{
+    struct sim_setup u = sim_usual();
+    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
+    u.model.ram_bytes = 32 * QF_MIB;
+    u.model.working_set_bytes = 8 * QF_MIB;
+    u.model.rate[0].pages_per_s = 100000;
+    u.policy = "post-copy";
+    u.set[0] = "timeout=150ms";
+    u.set[1] = "on-timeout=postcopy";
+    u.quiet = true;
+    u.model.n_faults = 1;
+    u.model.fault[0] = (struct model_fault){
+        .when = MODEL_AT_TIME, .what = MODEL_ACK_LOST, .t_ns = MODEL_S};
+    return u;
+}
+
+/* The connection breaks while it waits: the destination has its part, stopped, and post-copy is
+ * interrupted there; the source runs its guest. */
+START_TEST(a_source_that_never_heard_of_the_load_has_its_guest_back)
+{
+    for (unsigned ms = 0; ms < 4000; ms += 50) {
+        struct sim_setup u = to_postcopy();
+        u.model.n_faults = 2;
+        u.model.fault[1] =
+            (struct model_fault){.when = MODEL_AT_TIME,
+                                 .what = MODEL_NET_RESET,
+                                 .t_ns = MODEL_S + 250 * MODEL_MS + ms * MODEL_MS};
+        sim_run(&sim, &u);
+        ck_assert_str_eq(sim_complaint(&sim), "");
+        ck_assert_msg(
+            qf_code_status(sim.result.code) == 4 && sim.result.running_on == PLACE_SOURCE,
+            "%u ms: exit %d: %s", ms, qf_code_status(sim.result.code), sim.result.reason);
+        ck_assert(model_truth(sim.model)->running[MODEL_SRC]);
+        sim_free(&sim);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("ack");
+    TCase *t = tcase_create("ack");
+    tcase_add_test(t, a_source_that_never_heard_of_the_load_has_its_guest_back);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
