@@ -39,8 +39,6 @@
 #include "qmp/qapi_json.h"
 #include "qmp/rundir_uv.h"
 
-enum { LINES_CAP = 64 * 1024 * 1024 };
-
 struct drive_link {
     struct qmp_link link;
     struct drive *drive;
@@ -56,40 +54,6 @@ static int64_t now(void)
 
 /* ---- journal ---- */
 
-static void close_journal(struct drive *d)
-{
-    if (d->journal_fd >= 0)
-        (void)close(d->journal_fd);
-    d->journal_fd = -1;
-}
-
-static void lose_journal(struct drive *d, int error)
-{
-    struct qf_err err;
-    (void)qf_fail(&err, QF_E_IO, "journal: %s; going on without it", strerror(error));
-    if (d->syncing) /* the thread still holds the descriptor: it is closed afterwards */
-        d->journal_fd = -1;
-    else
-        close_journal(d);
-    if (d->ops->on_journal_error)
-        d->ops->on_journal_error(d, &err, d->arg);
-}
-
-static void write_lines(struct drive *d)
-{
-    size_t at = 0;
-    if (d->session.out_of_memory && d->journal_fd >= 0)
-        lose_journal(d, ENOMEM);
-    while (d->journal_fd >= 0 && at < d->lines.len) {
-        const ssize_t n = write(d->journal_fd, d->lines.data + at, d->lines.len - at);
-        if (n > 0)
-            at += (size_t)n;
-        else if (n < 0 && errno != EINTR)
-            lose_journal(d, errno);
-    }
-    qf_buf_drop(&d->lines, d->lines.len);
-}
-
 static void on_line(struct session *s,
                     const char *line,
                     const struct record *record,
@@ -97,49 +61,46 @@ static void on_line(struct session *s,
 {
     struct drive *d = arg;
     (void)s;
-    if (d->journal_fd >= 0 && qf_buf_append(&d->lines, line, strlen(line), NULL) != 0)
-        lose_journal(d, ENOMEM);
+    journal_file_append(&d->journal, line);
     if (!record || !journal_is_public(record->kind) || !d->ops->on_record)
         return;
-    write_lines(d); /* what is shown is known to who comes after a kill */
+    journal_file_write(&d->journal); /* what is shown is known to who comes after a kill */
     d->ops->on_record(d, record, line, d->arg);
 }
 
 static void finish_if_closed(struct drive *d);
 
-static void on_synced(uv_fs_t *req)
+static void on_journal_lost(struct journal_file *j, const struct qf_err *err, void *arg)
 {
-    struct drive *d = req->data;
-    const bool failed = req->result < 0;
-    uv_fs_req_cleanup(req);
-    d->syncing = false;
+    struct drive *d = arg;
+    (void)j;
+    if (d->ops->on_journal_error)
+        d->ops->on_journal_error(d, err, d->arg);
+}
+
+static void on_journal_done(struct journal_file *j, bool synced, bool failed, void *arg)
+{
+    struct drive *d = arg;
+    (void)j;
     d->handles_open--;
-    if (d->journal_fd < 0)
-        (void)close(d->sync_fd); /* lost meanwhile */
     if (d->closing) {
         finish_if_closed(d);
-        return;
+    } else if (synced) {
+        session_synced(&d->session, now(), failed);
+        carry_out(d);
     }
-    session_synced(&d->session, now(), failed);
-    carry_out(d);
 }
+
+static const struct journal_file_ops journal_ops = {.on_lost = on_journal_lost,
+                                                    .on_done = on_journal_done};
 
 static void start_sync(struct drive *d)
 {
-    if (d->syncing)
-        return;
-    if (d->journal_fd < 0) {
+    bool again;
+    if (!journal_file_sync(&d->journal, &again))
         d->synced_now = true;
-        return;
-    }
-    d->sync.data = d;
-    d->sync_fd = d->journal_fd;
-    if (uv_fs_fdatasync(d->loop, &d->sync, d->journal_fd, on_synced) != 0) {
-        d->synced_now = true;
-        return;
-    }
-    d->syncing = true;
-    d->handles_open++;
+    else if (!again)
+        d->handles_open++;
 }
 
 /* ---- links ---- */
@@ -582,8 +543,7 @@ static void finish_if_closed(struct drive *d)
     if (!d->closing || d->handles_open > 0)
         return;
     forget_keys(d);
-    close_journal(d);
-    qf_buf_fini(&d->lines);
+    journal_file_close(&d->journal);
     qmp_tls_creds_free(d->creds);
     d->creds = NULL;
     d->ops->on_end(d, &d->result, d->arg);
@@ -592,7 +552,9 @@ static void finish_if_closed(struct drive *d)
 static void carry_out_list(struct drive *d)
 {
     bool sync = false;
-    write_lines(d);
+    if (d->session.out_of_memory)
+        journal_file_lose(&d->journal, ENOMEM);
+    journal_file_write(&d->journal);
     for (unsigned i = 0; i < d->session.todo.n; i++) {
         const struct mig_do *item = &d->session.todo.item[i];
         switch (item->kind) {
@@ -688,28 +650,6 @@ static int64_t wall_ms(void)
     return uv_gettimeofday(&tv) == 0 ? tv.tv_sec * 1000 + tv.tv_usec / 1000 : 0;
 }
 
-/* libuv starts its threads with the first work that it gets, and waits for them: better now than
- * when the guest is stopped and the journal is to be synced. */
-static void no_work(uv_work_t *req)
-{
-    (void)req;
-}
-
-static void on_warm(uv_work_t *req, int status)
-{
-    struct drive *d = req->data;
-    (void)status;
-    d->handles_open--;
-    finish_if_closed(d);
-}
-
-static void warm_pool(struct drive *d)
-{
-    d->warm.data = d;
-    if (d->journal_fd >= 0 && uv_queue_work(d->loop, &d->warm, no_work, on_warm) == 0)
-        d->handles_open++;
-}
-
 static void on_begin(uv_timer_t *timer)
 {
     struct drive *d = timer->data;
@@ -722,7 +662,8 @@ static void on_begin(uv_timer_t *timer)
     look_at_others(d);
     start_looking(d);
     start_receiver(d);
-    warm_pool(d);
+    if (journal_file_warm(&d->journal))
+        d->handles_open++;
 }
 
 /* Both sides have the same folder, if any. *creds stays NULL where no monitor has TLS. */
@@ -761,7 +702,6 @@ int drive_start(struct drive *d,
     d->ops = ops;
     d->arg = arg;
     d->loop = loop;
-    d->journal_fd = journal_fd;
     d->stream_fd = -1;
     d->result.outcome =
         OUTCOME_FAILED; /* until the machine gives another: no bug is a success */
@@ -771,7 +711,7 @@ int drive_start(struct drive *d,
         return -(int)err->code;
     for (unsigned i = 0; i < MIG_SIDES; i++)
         d->addr[i].creds = d->creds;
-    qf_buf_init(&d->lines, LINES_CAP);
+    journal_file_init(&d->journal, loop, journal_fd, &journal_ops, d);
     session_init(&d->session, spec, policy, now(), wall_ms(), &session_ops, d);
     d->session.mig.spec.cores = host_cores();
     memory_boot(d->session.clock.boot);

@@ -9,6 +9,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
+#include "engine/journal_uv.h"
 #include "engine/running_uv.h"
 #include "engine/secure_uv.h"
 #include "engine/session.h"
@@ -61,8 +62,7 @@ struct drive {
     bool closing;
     /* the QEMUs of this host: what is kept for them is removed at the end of the move */
     struct qmp_rundir_user qemu[MIG_SIDES];
-    int journal_fd;        /* -1: none; owned */
-    struct qf_buf lines;   /* to be written before the next action leaves */
+    struct journal_file journal;
     struct stream *stream; /* --bind: being connected */
     int stream_fd;         /* connected, not handed over; -1: none; owned */
     /* --restart-destination; lent; NULL: none */
@@ -74,10 +74,6 @@ struct drive {
     bool looks;
     struct qf_err refusal;     /* code != 0: no monitor is opened, and this is why */
     struct mig_memory *memory; /* to be told at the beginning; NULL: nothing; owned */
-    uv_work_t warm;
-    uv_fs_t sync;
-    int sync_fd; /* what the sync under way works on */
-    bool syncing;
 };
 
 /* What can be refused without touching anything or anybody: the credentials of monitors with TLS.
