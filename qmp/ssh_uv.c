@@ -34,6 +34,12 @@ static const char script[] =
 
 /* ---- what it says ---- */
 
+/* "channel 0: open failed: connect failed: open failed" */
+static bool is_refusal(const char *line)
+{
+    return strncmp(line, "channel ", 8) == 0 && strstr(line, "open failed");
+}
+
 static bool is_noise(const char *line)
 {
     return line[0] == '\0' || strncmp(line, "Warning: Permanently added", 26) == 0;
@@ -107,8 +113,7 @@ const char *qmp_ssh_words(const struct qmp_ssh_said *s,
     const char *const last = s->line[1];
     if (last[0] == '\0')
         return NULL;
-    /* "channel 0: open failed: connect failed: open failed" is not for everybody */
-    if (strncmp(last, "channel ", 8) == 0 && strstr(last, "open failed"))
+    if (is_refusal(last)) /* not for everybody */
         (void)snprintf(
             out, size,
             "ssh: that host cannot or may not connect to %s (%s); is QEMU there, "
@@ -215,8 +220,10 @@ void qmp_ssh_again(struct qmp_ssh *s)
 void qmp_ssh_connected(struct qmp_ssh *s)
 {
     s->connected = true;
-    memset(s->said.line, 0,
-           sizeof(s->said.line)); /* what it said so far, a banner say, was no error */
+    /* What it said so far, a banner say, was no error; but it may have accepted, and failed, before
+     * this is known here. */
+    if (!is_refusal(s->said.line[1]))
+        memset(s->said.line, 0, sizeof(s->said.line));
     qmp_rundir_drop(&s->dir);
 }
 
