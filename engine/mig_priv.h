@@ -362,6 +362,29 @@ bool mig_refuse_cancel(struct mig *m, struct mig_todo *todo);
 /* Are both sides the same machine, by everything that the checks compare? */
 bool preflight_is_same_machine(const struct mig *m);
 
+/* ---- a move that is under way already (preflight_take_up.c) ---- */
+
+/* The destination answers out of band only: it waits for a page. Then what is not answered is given up. */
+enum {
+    PREFLIGHT_DEAF_MS =
+        500 /* a main loop that has not answered one of twenty questions by then */
+};
+bool preflight_is_deaf(const struct mig *m);
+void preflight_forget_questions(struct mig *m, struct mig_todo *todo);
+
+/* By all that QEMU shows, one between these two that can be taken up? */
+bool preflight_is_ours(const struct mig *m);
+void preflight_take_up(struct mig *m, struct mig_todo *todo);
+
+/* Whosever it was, it is being undone: to be looked at again in a moment. */
+bool preflight_is_unwinding(const struct mig *m);
+
+/* The mark of a self-start (below) is in the source: it is taken out in the end. */
+bool preflight_take_self_mark(struct mig *m);
+
+/* `attach`, and there is nothing: mig_fail. */
+void preflight_refuse_attach(struct mig *m);
+
 /* A move was taken up: what this run changes from here on is put back in the end. */
 void configure_adopt(struct mig *m);
 
