@@ -394,6 +394,9 @@ static struct model_fault any_fault(void)
     f.for_ns = (1 + draw(40)) * MODEL_S;
     if (f.what == MODEL_DUPLICATE || (f.what != MODEL_CUT_LOSE && chance(40)))
         f.when = MODEL_AT_MESSAGE;
+    if (f.when == MODEL_AT_MESSAGE &&
+        f.what == MODEL_DELAY) /* all behind it waits in the model */
+        f.for_ns = (1 + draw(5)) * MODEL_S;
     if (f.when == MODEL_AT_COMMAND && chance(30)) {
         f.name = commands[draw(4)];
         f.n = 1;
@@ -527,12 +530,14 @@ static void say_tally(const struct tally *t, long long seconds)
         wanted.bad, seconds);
 }
 
-/* An assertion of the engine's: which run it was. */
+/* An assertion of the engine's: which run it was, and what came before. */
 static void on_abort(int signal)
 {
     (void)signal;
     (void)fprintf(stderr, "hostile --seed %llu --run %u: an assertion\n",
                   (unsigned long long)wanted.seed, h.run);
+    if (wanted.only >= 0)
+        (void)fprintf(stderr, "%.*s", (int)h.sim.trace.len, h.sim.trace.data);
     (void)fflush(stderr);
 }
 

@@ -68,13 +68,6 @@ static bool read_result(struct said *said)
 
 /* ---- who runs it ---- */
 
-static bool runs(unsigned side)
-{
-    char state[LAB_STATE_MAX];
-    return lab_vm_alive(w.vm[side]) && lab_run_state(w.vm[side], state) == 0 &&
-           strcmp(state, "running") == 0;
-}
-
 /* Did this side run the guest at that time? By what its QEMU told; of one instant (both monitors were
  * read together) the stop counts. */
 static bool ran_at(unsigned side, int64_t t_ns)
@@ -93,6 +86,21 @@ static bool ran_at(unsigned side, int64_t t_ns)
         w.cell.fault == (side == FAULTS_SRC ? FAULT_KILL_SOURCE : FAULT_KILL_DESTINATION) &&
         w.struck_ns != 0 && t_ns >= w.struck_ns;
     return is && !killed;
+}
+
+/* One that does not answer is what it said last: a main loop that hangs starts nothing. */
+static bool runs(unsigned side)
+{
+    enum { ANSWER_MS = 15000 };
+    char why[256];
+    if (!lab_vm_alive(w.vm[side]))
+        return false;
+    json_t *answer =
+        lab_qmp_try(w.vm[side], "query-status", NULL, ANSWER_MS, why, sizeof(why));
+    const bool is = answer ? json_is_true(json_object_get(answer, "running"))
+                           : lab_vm_alive(w.vm[side]) && ran_at(side, lab_now_ns());
+    json_decref(answer);
+    return is;
 }
 
 static bool both_ran(void)
