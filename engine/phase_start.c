@@ -14,8 +14,16 @@ static void send_migrate(struct mig *m, struct mig_todo *todo)
         m->first_migrate_ns = m->now_ns;
     mig_note(todo, "migrate to %s%s%s", m->migrate_uri, m->stream_given ? " from " : "",
              m->stream_given ? m->spec.bind : "");
-    if (!mig_act(m, todo, MIG_SRC, QAPI_MIGRATE)) {
-        mig_fail(m, OUTCOME_FAILED, QF_E_INTERNAL, "migrate is not allowed now");
+    if (!mig_act(m, todo, MIG_SRC,
+                 QAPI_MIGRATE)) { /* since PREFLIGHT somebody has been at it */
+        mig_fail(
+            m, OUTCOME_FAILED, QF_E_GAVE_UP,
+            "not begun: source %s, its migration %s; destination %s, its migration %s: "
+            "another client has changed that since it was checked",
+            qapi_run_name(m->side[MIG_SRC].run),
+            qapi_mig_name(m->side[MIG_SRC].migrate.status),
+            qapi_run_name(m->side[MIG_DST].run),
+            qapi_mig_name(m->side[MIG_DST].migrate.status));
         mig_go(m, MIG_ROLLBACK);
     }
     m->started =

@@ -66,14 +66,25 @@ static void run_forwards(struct mig *m, struct mig_todo *todo)
 static void run_backwards(struct mig *m, struct mig_todo *todo)
 {
     struct recipe_run *r = &m->recipe;
+    bool told[MIG_SIDES] = {false};
     while (r->next > 0) {
         const struct step *s = &r->steps[--r->next];
         struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
         const struct mig_side *side = &m->side[s->side];
-        if (!(r->begun & BIT(r->next)) || !s->undo || side->link != MIG_LINK_UP ||
-            side->silent ||
-            !s->undo(m, s->side, &cmd)) /* silent: would be waited for again */
+        if (!(r->begun & BIT(r->next)) || !s->undo || side->gone ||
+            !s->undo(m, s->side, &cmd))
             continue;
+        if (side->link != MIG_LINK_UP || side->silent) { /* it would be waited for again */
+            /* of a destination that came to nothing nobody wants to know */
+            if (!told[s->side] && (s->side == MIG_SRC || m->handed_over))
+                mig_warn(
+                    todo,
+                    "the %s does not answer: what was set there for the move is not put "
+                    "back",
+                    mig_side_name(s->side));
+            told[s->side] = true;
+            continue;
+        }
         r->open |= BIT(r->next);
         (void)mig_send(m, todo, s->side, &cmd, (int)r->next);
     }
