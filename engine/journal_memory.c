@@ -513,11 +513,14 @@ enum journal_remains journal_recall(const struct journal_ends *ends,
         (void)qf_fail(err, QF_E_USAGE, "not a journal: no first line");
     else if (journal_read_header(line, &then, spec, given, err) != 0)
         remains = JOURNAL_FOREIGN;
-    else if (strcmp(spec->source, source) != 0 ||
-             strcmp(spec->destination, destination) != 0 || spec->dry_run)
+    else if (strcmp(spec->source, source) != 0 || spec->dry_run)
         remains = JOURNAL_NOTHING;
     else
         remains = recall(ends, &then, now, given, mem);
+    /* The guest went, or was to go, elsewhere since: what is older is not true any more. */
+    if ((remains == JOURNAL_OVER || remains == JOURNAL_MEMORY) &&
+        strcmp(spec->destination, destination) != 0)
+        remains = JOURNAL_OVER;
     json_decref(line);
     free(spec);
     return remains;

@@ -36,7 +36,7 @@ struct journal_ends {
 enum journal_remains {
     JOURNAL_FOREIGN, /* not a journal, or of another format: err says so */
     JOURNAL_NOTHING, /* of others, or it touched nothing: an older one may tell more */
-    JOURNAL_OVER,    /* the move came to an end */
+    JOURNAL_OVER,    /* the move came to an end, or the source was moved elsewhere since */
     JOURNAL_MEMORY   /* *mem is what is remembered */
 };
 

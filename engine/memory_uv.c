@@ -127,6 +127,7 @@ void memory_of_file(const char *path, const struct mig_spec *spec, struct memory
     enum journal_remains remains = JOURNAL_NOTHING;
     if (stat(path, &st) == 0 && st.st_size > 0)
         remains = look_into(AT_FDCWD, path, spec, out, &err);
+    out->over = remains == JOURNAL_OVER;
     if (remains == JOURNAL_FOREIGN)
         (void)snprintf(out->note, sizeof(out->note), "%.200s: %.200s", path, err.text);
     if (remains != JOURNAL_NOTHING ||
@@ -146,6 +147,13 @@ int memory_put_aside(const char *path, struct qf_err *err)
                    "--journal: %s holds what is known of a move that is to be "
                    "taken up, and cannot be renamed: %s",
                    path, strerror(errno));
+}
+
+void memory_forget_aside(const char *path)
+{
+    char other[MEMORY_PATH_MAX];
+    if ((size_t)snprintf(other, sizeof(other), "%s%s", path, aside) < sizeof(other))
+        (void)unlink(other);
 }
 
 /* ---- a folder ---- */

@@ -19,6 +19,8 @@ enum {
 
 struct memory_found {
     bool found;
+    bool
+        over; /* of a file: that move came to an end; what was put aside of it before is not needed */
     char path[MEMORY_PATH_MAX];
     struct mig_memory memory;
     struct policy given;    /* by the command line of the qferry that was killed */
@@ -40,6 +42,9 @@ void memory_of_folder(const char *dir,
 /* A journal that a new one is to replace, and that holds the memory still, is renamed: FILE.killed.
  * It is needed until the new one holds it. */
 int memory_put_aside(const char *path, struct qf_err *err);
+
+/* What was put aside of a FILE whose move came to an end since: it goes, as FILE itself is written over. */
+void memory_forget_aside(const char *path);
 
 /* Say by a lock that this file has a qferry that lives. False: another one holds it. Where the file
  * system knows no locks it is true. */

@@ -330,7 +330,8 @@ struct mig {
     bool stuck;
     bool sync_asked;
     bool synced;
-    bool taken_up; /* a move found under way was taken up */
+    bool taken_up;    /* a move found under way was taken up */
+    bool done_before; /* ... whose source had completed by then */
     /* --self-start: from migrate-continue on the destination may run the guest by itself ... */
     bool self_start;
     /* ... and its monitor was not there all the time since it was seen in inmigrate last: it may have

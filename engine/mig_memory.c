@@ -15,7 +15,7 @@
 #include "engine/mig_priv.h"
 #include "engine/recover_priv.h"
 
-enum { SAME_MS = 30 * 1000 /* by so much QEMU's own count of its time may differ */ };
+enum { SAME_MS = 3000 /* by so much QEMU's own count of its time may differ */ };
 
 /* ---- written ---- */
 
@@ -279,10 +279,11 @@ bool mig_memory_is_ours(const struct mig *m)
     case STAGE_COPYING:
     case STAGE_AT_SWITCH:
     case STAGE_SWITCHING:
+    case STAGE_UNWINDING:
+        return !is_fresh_destination(m); /* or it is a move to somewhere else */
     case STAGE_POSTCOPY:
     case STAGE_BROKEN:
     case STAGE_LOST:
-    case STAGE_UNWINDING:
         return true;
     case STAGE_IDLE:
         /* A destination that waits, for this or for another move, can be moved to: that is
@@ -317,15 +318,24 @@ static bool is_stop_lost(const struct mig *m)
     return m->memory.guest_paused && m->side[MIG_SRC].run == QAPI_RUN_RUNNING;
 }
 
+/* Undone, and not by that qferry. */
+static bool is_ended_by_hand(const struct mig *m)
+{
+    const enum qapi_mig_status s = m->side[MIG_SRC].migrate.status;
+    return !m->memory.has_reason && (s == QAPI_MIG_CANCELLED || s == QAPI_MIG_FAILED);
+}
+
 static void apply_guest(struct mig *m)
 {
     const struct mig_memory *mem = &m->memory;
     const uint64_t limit_ms =
         m->side[MIG_SRC].params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
     struct policy_past past = mem->past;
-    /* whoever else has stopped it since */
-    m->guest_ran = mem->guest_ran && (m->guest_ran || mem->guest_paused);
-    m->guest_paused = mem->guest_paused && !is_stop_lost(m);
+    /* whoever else has stopped it since; also where somebody has ended the migration by hand, and may
+     * have continued and stopped it then */
+    const bool ours = mem->guest_paused && !is_ended_by_hand(m);
+    m->guest_ran = mem->guest_ran && (m->guest_ran || ours);
+    m->guest_paused = ours && !is_stop_lost(m);
     m->paused_at_start = mem->paused_at_start;
     if (is_stop_lost(m))
         past.paused_t_ns = 0;
@@ -466,6 +476,12 @@ static bool find_leftovers(struct mig_side *s, const struct mig_memory_side *was
     return s->caps_left != 0 || s->params_left != 0 || s->texts_changed != 0;
 }
 
+bool mig_memory_stopped_it(const struct mig *m)
+{
+    const struct mig_memory *mem = &m->memory;
+    return mem->known && mem->guest_ran && mem->guest_paused && !is_ended_by_hand(m);
+}
+
 void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_memory *mem = &m->memory;
@@ -482,8 +498,8 @@ void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo)
              "back in the end",
              m->listens ? ", and the destination listens" : "");
     const enum qapi_run_state run = m->side[MIG_SRC].run;
-    m->guest_ran = run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED ||
-                   (mem->guest_ran && mem->guest_paused);
+    m->guest_ran =
+        run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED || mig_memory_stopped_it(m);
     m->has_leftovers = true;
     m->incoming_asked = m->listens;
     apply_policy(m);

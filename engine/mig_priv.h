@@ -159,6 +159,9 @@ void mig_memory_apply_settings(struct mig *m);
  * a destination that listens as listening. */
 void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo);
 
+/* ... did that qferry stop the guest, as far as can be told? */
+bool mig_memory_stopped_it(const struct mig *m);
+
 /* This attempt does without post-copy; the policy's wish is kept for the next. */
 void mig_deny_postcopy(struct mig *m);
 
@@ -381,6 +384,7 @@ bool preflight_is_unwinding(const struct mig *m);
 
 /* The mark of a self-start (below) is in the source: it is taken out in the end. */
 bool preflight_take_self_mark(struct mig *m);
+void preflight_take_stop_mark(struct mig *m);
 
 /* `attach`, and there is nothing: mig_fail. */
 void preflight_refuse_attach(struct mig *m);

@@ -226,6 +226,10 @@ static const struct row table[] = {
                                                      OWNER_UNKNOWN, STAGE_CONFLICT,  MAY_YANK,
  "the source does not answer"},
 
+/* Only by the way of done_before (owner_of). */
+{S_DONE,                    D_DEAD | D_FAILED | D_REFUSED | D_DEAD_UNSEEN,
+                                                     OWNER_UNKNOWN, STAGE_CONFLICT,  0,
+ "the source was found done: its guest went to another destination, or ran on this one before; what the source holds is old"},
 {S_ANY,                     D_ANY,                   OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "what is known of the two sides does not fit together"},
 };
@@ -430,6 +434,10 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
     const struct row *r = table;
     if (f->src_left && src == S_POSTCOPY && (dst == D_RUNS || dst == D_LOADED))
         src = S_BROKEN;
+    /* That a destination can never run says nothing where it may have run, or was none. */
+    if (f->done_before && src == S_DONE &&
+        (dst & (D_DEAD | D_FAILED | D_REFUSED | D_DEAD_UNSEEN)))
+        r = table + sizeof(table) / sizeof(table[0]) - 2;
     while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
         r++;
     *v = (struct owner_view){

@@ -39,6 +39,9 @@ struct owner_facts {
     /* cont was sent to the destination (its guest may have run), or its paused guest was accepted
      * as the outcome. */
     bool handed_over;
+    /* The source was found completed: who has its guest may be another destination, or this one may have
+     * run it and died since. */
+    bool done_before;
     /* The destination of a post-copy has completed, and the source has not followed for long: its
      * acknowledgement was lost. */
     bool src_left;

@@ -243,6 +243,32 @@ static void give_up(struct mig *m)
     mig_go(m, MIG_ROLLBACK);
 }
 
+/* Where an earlier migration has failed or was cancelled QEMU may still clean up after it; until then
+ * nothing may be set there (rule 6; the same gate stands in phase_rollback.c). */
+static bool is_cleaned_up(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    enum { CLEAN_MS = 60 * 1000, CLEAN_POLL_MS = 10 };
+    const enum qapi_mig_status s = m->side[MIG_SRC].migrate.status;
+    if (s != QAPI_MIG_FAILED && s != QAPI_MIG_FAILING && s != QAPI_MIG_CANCELLED &&
+        s != QAPI_MIG_CANCELLING)
+        return true;
+    const bool heard = mig_heard(ev, MIG_SRC, QAPI_QUERY_YANK);
+    if (heard && (ev->u.reply.refused || !ev->u.reply.u.yank_migration))
+        return true;
+    mig_wake_in(m, CLEAN_POLL_MS);
+    if (mig_is_past(m, m->phase_ns, CLEAN_MS)) {
+        mig_fail(
+            m, OUTCOME_REFUSED, QF_E_REFUSED,
+            "the source's QEMU does not clean up after an earlier migration (%s): nothing "
+            "may be set there meanwhile",
+            qapi_mig_name(s));
+        give_up(m);
+    } else if (!heard && !mig_is_asked(m, MIG_SRC, QAPI_QUERY_YANK)) {
+        (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_YANK);
+    }
+    return false;
+}
+
 void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER)
@@ -316,8 +342,9 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
             mig_secure_adopt(m);
         m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
                        m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED ||
-                       (m->has_leftovers && m->memory.guest_paused && m->memory.guest_ran);
+                       (m->has_leftovers && mig_memory_stopped_it(m));
         (void)preflight_take_self_mark(m);
+        preflight_take_stop_mark(m);
         preflight_judge(m, todo);
         mig_use_network(m, todo);
         if (m->listens && strcmp(m->memory.address, m->spec.address) != 0)
@@ -333,7 +360,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         give_up(m);
     } else if (m->spec.dry_run) {
         mig_go(m, MIG_MEASURE);
-    } else {
+    } else if (is_cleaned_up(m, ev, todo)) {
         mig_go(m, MIG_CONFIGURE);
     }
 }

@@ -90,6 +90,17 @@ static bool is_stuck_for_good(const struct mig *m)
            mig_is_past(m, m->stage_ns, CANCEL_CHANNELS_MS + STUCK_CHANNELS_MS);
 }
 
+static void leave_stuck(struct mig *m, struct mig_todo *todo)
+{
+    mig_warn(
+        todo,
+        "the guest runs on the source, but its QEMU does not end the migration that was "
+        "given up (a bug of QEMU with channels): its settings could not be put back, and "
+        "it cannot be moved again before it is started anew");
+    m->no_again = true; /* it migrates still, for all that is known */
+    next_stage(m, CHECK);
+}
+
 static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
     if (mig_is_past(m, m->stage_ns, END_MS)) {
@@ -102,13 +113,7 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
     case STAGE_SWITCHING:
     case STAGE_UNWINDING:
         if (is_stuck_for_good(m)) {
-            mig_warn(
-                todo,
-                "the guest runs on the source, but its QEMU does not end the cancelled "
-                "migration (a bug of QEMU with channels): its settings could not be put "
-                "back, and it cannot be moved again before it is started anew");
-            m->no_again = true; /* it migrates still, for all that is known */
-            next_stage(m, CHECK);
+            leave_stuck(m, todo);
             return;
         }
         /* Said again after a while: it may have been lost with a connection, and it does no harm. */
@@ -146,6 +151,13 @@ static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *
             next_stage(m, GUEST);
             return;
         }
+    }
+    /* The same bug, a step later: the status has ended, a channel's thread has not. */
+    if (m->channels > 0 && !m->continued && m->guest_ran &&
+        m->side[MIG_SRC].run == QAPI_RUN_RUNNING &&
+        mig_is_past(m, m->stage_ns, GATE_MS / 4)) {
+        leave_stuck(m, todo);
+        return;
     }
     if (mig_is_past(m, m->stage_ns, GATE_MS)) {
         mig_hold(

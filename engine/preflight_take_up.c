@@ -97,6 +97,17 @@ static bool is_handed_over(const struct mig *m)
 
 enum { TRIGGER_DEFAULT_PERCENT = 50 /* QEMU's own (migration/options.c) */ };
 
+/* Likewise that of a stop, where no move is under way. */
+void preflight_take_stop_mark(struct mig *m)
+{
+    struct mig_side *src = &m->side[MIG_SRC];
+    if (!mig_is_stop_marked(m))
+        return;
+    src->params_found.value[QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD] =
+        TRIGGER_DEFAULT_PERCENT;
+    src->params_changed |= 1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
+}
+
 /* The mark of a self-start is taken out in the end, also one that an earlier qferry has left. */
 bool preflight_take_self_mark(struct mig *m)
 {
@@ -128,6 +139,7 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
     m->taken_up = true;
+    m->done_before = src->migrate.status == QAPI_MIG_COMPLETED;
     m->incoming_asked = true;
     configure_adopt(m);
     mig_secure_adopt(m);
@@ -140,9 +152,7 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
     if (src->run == QAPI_RUN_PAUSED && mig_is_stop_marked(m)) {
         m->guest_ran = true; /* an earlier qferry stopped it, to finish */
         m->guest_paused = true;
-        m->side[MIG_SRC].params_found.value[QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD] =
-            TRIGGER_DEFAULT_PERCENT;
-        m->side[MIG_SRC].params_changed |= 1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
+        preflight_take_stop_mark(m);
         policy_stopped(&m->policy_run, m->now_ns);
     }
     m->self_start = preflight_take_self_mark(m);
@@ -154,8 +164,9 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
     if (!m->self_start && m->side[MIG_DST].link == MIG_LINK_UP &&
         !m->side[MIG_DST].silent && m->side[MIG_DST].run == QAPI_RUN_INMIGRATE)
         (void)mig_ask0(m, todo, MIG_DST, QAPI_STOP);
-    m->handed_over = is_handed_over(m);
     const bool remembered = m->memory.known;
+    m->handed_over =
+        is_handed_over(m) || (remembered && m->done_before && m->memory.handed_over);
     if (remembered)
         mig_memory_apply(m);
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
@@ -196,6 +207,13 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
         mig_memory_apply_settings(m);
     struct owner_view v;
     mig_view(m, &v);
+    if ((v.stage == STAGE_COPYING || v.stage == STAGE_AT_SWITCH) && m->spec.unsafe == 0 &&
+        m->side[MIG_DST].link == MIG_LINK_UP && !m->side[MIG_DST].silent &&
+        !preflight_is_same_machine(m)) /* a device was taken away meanwhile */
+        mig_fail(
+            m, OUTCOME_ABORTED, QF_E_GAVE_UP,
+            "the move that was under way is given up: source and destination are not the "
+            "same machine any more");
     if (!mig_secure_is_kept(m))
         take_back_in_the_clear(m, v.stage, todo);
     const bool broken = mig_is_broken(src->migrate.status) ||

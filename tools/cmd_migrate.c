@@ -220,7 +220,7 @@ static void look_back(struct run *run)
     char dir[512];
     struct memory_found *past = &run->past;
     const bool has_policy = run->choose.has_policy || run->choose.dir;
-    if (run->request.spec.dry_run)
+    if (run->request.spec.dry_run && !run->journal)
         return;
     if (!run->journal && state_dir(dir, sizeof(dir)))
         memory_of_folder(dir, &run->request.spec, past);
@@ -264,14 +264,25 @@ static int open_default_journal(void)
 /* -1: no journal. -2: the one that was asked for cannot be made (err). */
 static int open_journal(const char *path,
                         const struct memory_found *past,
+                        bool dry_run,
                         struct qf_err *err)
 {
     if (!path)
         return open_default_journal();
     if (strcmp(path, "none") == 0)
         return -1;
+    if (past->found && dry_run) {
+        (void)qf_fail(
+            err, QF_E_USAGE,
+            "--journal: %s: it holds what is known of a move that was under way, and "
+            "would be lost; name another file",
+            path);
+        return -2;
+    }
     if (past->found && strcmp(past->path, path) == 0 && memory_put_aside(path, err) != 0)
         return -2;
+    if (past->over)
+        memory_forget_aside(path);
     const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     struct stat st;
     if (fd < 0) {
@@ -364,7 +375,9 @@ static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
         rc = open_control(run, loop, err);
     if (rc == 0)
         look_back(run);
-    const int fd = rc == 0 ? open_journal(run->journal, &run->past, err) : -1;
+    const int fd =
+        rc == 0 ? open_journal(run->journal, &run->past, run->request.spec.dry_run, err)
+                : -1;
     if (fd == -2)
         rc = -(int)err->code;
     if (rc == 0)
@@ -373,7 +386,7 @@ static int start(struct run *run, uv_loop_t *loop, struct qf_err *err)
     if (rc == 0) {
         drive_use_restart(&run->drive, run->request.restart_command);
         drive_use_running(&run->drive, &run->running);
-        if (run->past.found)
+        if (run->past.found && !run->request.spec.dry_run)
             drive_remember(&run->drive, &run->past.memory);
         return 0;
     }

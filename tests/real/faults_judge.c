@@ -310,8 +310,8 @@ static bool no_process_is_left(void)
 static bool nothing_is_left(const struct said *said, bool held)
 {
     static const char *const ours[] = {"src.qmp", "src.err", "dst.qmp", "dst.err",
-                                       "s.relay", "d.relay", "journal", "disk",
-                                       "run",     "state",   NULL};
+                                       "s.relay", "d.relay", "journal", "journal.killed",
+                                       "disk",    "run",     "state",   NULL};
     static const char *const none[] = {NULL};
     const bool knows = w.cell.fault != FAULT_KILL_QFERRY && !held;
     if (!no_process_is_left() || !has_only(lab_dir(w.lab), ours) ||

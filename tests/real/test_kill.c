@@ -359,6 +359,62 @@ START_TEST(the_destination_dies_while_no_qferry_looks)
 }
 END_TEST
 
+/* It ran on the destination, which dies before the next qferry looks: what the source holds is old. */
+START_TEST(a_guest_that_ran_over_there_is_not_begun_again_here)
+{
+    struct move *m = begin_postcopy();
+
+    ck_assert(killed(m));
+    ck_assert_int_eq(
+        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
+        0);
+    ck_assert_int_eq(lab_wait_mig_status(f.w.src, "completed", 0), 0);
+    ck_assert_int_eq(lab_wait_mig_status(f.w.dst, "completed", 0), 0);
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);
+    expect_gone(f.w.dst);
+    m = _i == 0 ? move_run(&f.w, NO_ARGS)
+                : move_begin_at(&f.w, "attach", lab_vm_qmp_path(f.w.src),
+                                lab_vm_qmp_path(f.w.dst), NO_ARGS);
+    if (!m->ended)
+        move_end(m);
+    ck_assert_int_eq(m->exit, 7);
+    expect_nobody_runs(&f.w);
+}
+END_TEST
+
+/* The source has gone elsewhere since: an old journal, of a move that was never finished, knows nothing
+ * of that. */
+START_TEST(a_journal_from_before_the_last_move_is_no_memory)
+{
+    char old[LAB_PATH_MAX];
+    char later[LAB_PATH_MAX];
+    char first[LAB_PATH_MAX];
+    struct lab_proc *p;
+
+    world_pair(&f.w, "ws=16 rate=500");
+    struct move *m = move_begin(&f.w, ARGS(SLOWLY));
+    move_wait_memory(m);
+    ck_assert(killed(m));
+    ck_assert_int_eq(world_run(&f.w,
+                               ARGS("cp", lab_path(f.w.lab, "2.jsonl", old),
+                                    lab_path(f.w.lab, "3.jsonl", later)),
+                               &p),
+                     0);
+    (void)snprintf(first, sizeof(first), "%s", lab_vm_qmp_path(f.w.dst));
+    ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);
+    expect_gone(f.w.dst);
+    ck_assert_int_eq(lab_wait_mig_status(f.w.src, "failed", 0), 0);
+    world_new_destination(&f.w);
+    m = move_run(&f.w, ARGS("--bandwidth", "100MiB"));
+    move_expect(m, 0, "completed", "destination");
+    m = move_begin_at(&f.w, _i == 0 ? "migrate" : "attach", lab_vm_qmp_path(f.w.src), first,
+                      NO_ARGS);
+    move_end(m);
+    ck_assert_msg(m->exit == 7 || m->exit == 6 || m->exit == 3, "exit %d", m->exit);
+    expect_guest_on(&f.w, f.w.dst);
+}
+END_TEST
+
 static Suite *kill_suite(void)
 {
     Suite *s = suite_create("kill");
@@ -394,6 +450,8 @@ static Suite *kill_suite(void)
     tcase_add_test(t, a_cancel_that_was_under_way_ends_as_one);
     tcase_add_test(t, attach_goes_on_with_the_policy_and_undoes_all);
     tcase_add_test(t, the_destination_dies_while_no_qferry_looks);
+    tcase_add_loop_test(t, a_guest_that_ran_over_there_is_not_begun_again_here, 0, 2);
+    tcase_add_loop_test(t, a_journal_from_before_the_last_move_is_no_memory, 0, 2);
     suite_add_tcase(s, t);
     return s;
 }

@@ -844,7 +844,8 @@ static const char *settings_put_back(struct sim *s)
     const struct model_truth *was = model_truth(fresh);
     const struct model_truth *is = model_truth(s->model);
     const char *text = "";
-    if (s->setup.model.cancel_hangs) { /* nothing can be set while it lasts */
+    /* nothing can be set while it lasts */
+    if (s->setup.model.cancel_hangs || s->setup.model.clean_ns > 100 * MODEL_S) {
         model_free(fresh);
         return "";
     }

@@ -283,6 +283,19 @@ static void destination_dies_and_it_hangs(void)
     f.u.model.peer_death_hangs = true;
 }
 
+/* ... with its status ended, and a thread of it not. */
+static void cleaning_up_hangs(void)
+{
+    cancel_hangs();
+    f.u.model.cancel_hangs = false;
+    f.u.model.clean_ns = 1000 * MODEL_S;
+    f.u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
+                                      .what = SIM_FAULT,
+                                      .phase = MIG_PRECOPY,
+                                      .t_ns = MODEL_S / 2,
+                                      .fault = {.what = MODEL_NET_RESET}};
+}
+
 static void source_refuses_parameters(void)
 {
     option(4);
@@ -328,6 +341,7 @@ static const struct {
     {"a fast network, source elsewhere", fast_network_from_elsewhere, 0, 0},
     {"silent network, cancelled", silent_and_cancelled, 5, 4},
     {"a cancel that hangs", cancel_hangs, 5, 4},
+    {"cleaning up that hangs", cleaning_up_hangs, 4, 4},
     {"a dead destination, and the cancel hangs", destination_dies_and_it_hangs, 4, 4},
     {"the source refuses the parameters", source_refuses_parameters, 4, 4},
 };

@@ -221,6 +221,11 @@ START_TEST(foreign_files_are_said_to_be_foreign)
     (void)strcpy(f.spec.destination, "/run/c");
     add_header();
     add_memory();
+    ck_assert_int_eq(recall(), JOURNAL_OVER); /* the source has gone elsewhere since */
+    qf_buf_drop(&f.text, f.text.len);
+    add_header();
+    add_memory();
+    add_result(3); /* or has not: that was refused */
     ck_assert_int_eq(recall(), JOURNAL_NOTHING);
 }
 END_TEST

@@ -217,6 +217,9 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if (f->self_start && (may & (MAY_CANCEL | MAY_YANK | MAY_CONT_SRC)) &&
         !says_that_it_does_not_run(f))
         return "the source gets its guest back beside a destination that may start it";
+    if (f->done_before && f->src.status == QAPI_MIG_COMPLETED &&
+        f->src.run == QAPI_RUN_POSTMIGRATE && (may & (MAY_CONT_SRC | MAY_QUIT_DST)))
+        return "a source is begun again whose guest went away before";
     if ((may & MAY_CONT_SRC) && (may & MAY_CONT_DST))
         return "both sides may be continued";
     if ((may & MAY_QUIT_SRC) && (may & MAY_QUIT_DST))
@@ -272,7 +275,7 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
 START_TEST(the_law_holds_for_all_facts)
 {
     unsigned long n = 0;
-    for (unsigned flags = 0; flags < 32; flags++) {
+    for (unsigned flags = 0; flags < 64; flags++) {
         for (unsigned i = 0; i < 3 * N_RUNS * N_STATUSES; i++) {
             for (unsigned k = 0; k < 3 * N_RUNS * N_STATUSES; k++) {
                 const struct owner_facts f = {
@@ -287,6 +290,7 @@ START_TEST(the_law_holds_for_all_facts)
                     .continued = (flags & 4) != 0,
                     .self_start = (flags & 12) == 12, /* only then */
                     .unwatched = (flags & 16) != 0,
+                    .done_before = (flags & 32) != 0,
                 };
                 struct owner_view v;
                 owner_of(&f, &v);

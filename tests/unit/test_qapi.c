@@ -423,11 +423,12 @@ END_TEST
 
 START_TEST(nvme_controllers_are_counted_and_found)
 {
-    ck_assert_uint_eq(reply(QAPI_QUERY_PCI, "{'return':[{'bus':0,'devices':["
-                                            "{'bus':0,'slot':3,'function':0,'class_info':"
-                                            "{'class':264},'id':{'vendor':6966,'device':16}},"
-                                            "{'bus':0,'slot':4,'function':0,'class_info':"
-                                            "{'class':512},'id':{'vendor':1,'device':2}}]}]}")
+    ck_assert_uint_eq(reply(QAPI_QUERY_PCI,
+                            "{'return':[{'bus':0,'devices':["
+                            "{'bus':0,'slot':3,'function':0,'class_info':"
+                            "{'class':264},'id':{'vendor':6966,'device':16}},"
+                            "{'bus':0,'slot':4,'function':0,'class_info':"
+                            "{'class':512},'id':{'vendor':1,'device':2}}]}]}")
                           ->u.pci.nvme,
                       1);
     const struct qapi_reply *r =
