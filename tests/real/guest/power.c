@@ -3,11 +3,11 @@
 #include "io.h"
 
 enum {
-    PM1A_CONTROL = 0x604,       /* PIIX4 and ICH9 as SeaBIOS places them */
-    PM1A_CONTROL_OLD = 0xb004,  /* PIIX4 with old firmware */
-    PM1A_CONTROL_ELSE = 0x4004, /* other hypervisors */
+    PM1A_CONTROL = 0x604,            /* PIIX4 and ICH9 as SeaBIOS places them */
+    PM1A_CONTROL_OLD = 0xb004,       /* PIIX4 with old firmware */
+    PM1A_CONTROL_ELSE = 0x4004,      /* other hypervisors */
     SUSPEND_NOW = 1 << 13 | 1 << 10, /* sleep type 1: to memory */
-    SLEEP_NOW = 1 << 13,        /* with sleep type 0, which is "soft off" on both chips */
+    SLEEP_NOW = 1 << 13, /* with sleep type 0, which is "soft off" on both chips */
     RESET_CONTROL = 0xcf9,
     KEYBOARD_CONTROL = 0x64,
     KEYBOARD_PULSE_RESET = 0xfe,
