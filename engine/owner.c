@@ -27,7 +27,8 @@ enum src_class {
     /* pre-switchover and device, towards a destination that starts by itself */
     S_SELF_AT_SWITCH = 1 << 17,
     S_SELF_DEVICE = 1 << 18,
-    S_SELF_PC_DEVICE = 1 << 19
+    S_SELF_PC_DEVICE = 1 << 19,
+    S_FOUND_DONE = 1 << 20 /* S_DONE already when the move was taken up */
 };
 
 enum dst_class {
@@ -52,7 +53,7 @@ enum dst_class {
     D_DEAD_UNSEEN = 1 << 18   /* died unseen, and may have started by itself before */
 };
 
-#define S_ANY 0xfffffU
+#define S_ANY 0x1fffffU
 #define D_ANY 0x7ffffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
 #define D_HARMLESS (D_FAILED | D_DEAD | D_SILENT_EARLY)
@@ -80,7 +81,7 @@ static const struct row table[] = {
                                                      OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "the destination runs or ran the guest and the source has it too"},
 
-{S_FREE | S_STOPPED | S_UNWINDING | S_DONE,
+{S_FREE | S_STOPPED | S_UNWINDING | S_DONE | S_FOUND_DONE,
                             D_DEAD_UNSEEN,           OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "the destination died unseen and may have run the guest before; the source holds it as it was at the switch"},
 
@@ -140,20 +141,24 @@ static const struct row table[] = {
  "the destination starts the guest by itself, the source is about to be told"},
 
 /* Completed. */
-{S_DONE | S_DEAD_DONE | S_DEAD_PC,
+{S_DONE | S_FOUND_DONE | S_DEAD_DONE | S_DEAD_PC,
                             D_LOADED,                OWNER_DST,     STAGE_LOADED,    MAY_CONT_DST,
  "the destination holds the whole guest and waits to be continued"},
-{S_DONE | S_DEAD_DONE,      D_LOADING,               OWNER_BETWEEN, STAGE_SWITCHING, 0,
+{S_DONE | S_FOUND_DONE | S_DEAD_DONE,
+                            D_LOADING,               OWNER_BETWEEN, STAGE_SWITCHING, 0,
  "the source is done, the destination is loading"},
 {S_DONE,                    D_FAILED | D_DEAD,       OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
  "the destination can never run, the source still holds the whole guest"},
 {S_DONE,                    D_REFUSED,               OWNER_SRC,     STAGE_STOPPED,   MAY_QUIT_DST,
  "the destination cannot run the guest, the source still holds the whole of it"},
-{S_DONE | S_DEAD | S_DEAD_DONE | S_DEAD_PC,
+{S_DONE | S_FOUND_DONE | S_DEAD | S_DEAD_DONE | S_DEAD_PC,
                             D_RUNS | D_RUNS_EARLY,
                                                      OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC | MAY_CONT_DST,
  "the destination has the guest"},
-{S_DONE,                    D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
+{S_FOUND_DONE,              D_DEAD | D_FAILED | D_REFUSED,
+                                                     OWNER_UNKNOWN, STAGE_CONFLICT,  0,
+ "the source was found done: its guest went to another destination, or ran on this one before; what the source holds is old"},
+{S_DONE | S_FOUND_DONE,     D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
  "the destination died after it had taken over"},
 
 /* Post-copy: the guest's memory is split, no way back. The source never runs again, so the
@@ -175,11 +180,11 @@ static const struct row table[] = {
  "memory is split between both sides"},
 {S_POSTCOPY,                D_LOADED,                OWNER_DST,     STAGE_POSTCOPY,  0,
  "the destination has all memory, the source is about to be told"},
-{S_DONE,                    D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+{S_DONE | S_FOUND_DONE,     D_PC_READY,              OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "all memory was sent, the destination waits to be continued"},
-{S_DONE,                    D_PC_RUNS,               OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+{S_DONE | S_FOUND_DONE,     D_PC_RUNS,               OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "all memory was sent, the guest was handed over"},
-{S_DONE,                    D_PC_LOADING,            OWNER_DST,     STAGE_POSTCOPY,  0,
+{S_DONE | S_FOUND_DONE,     D_PC_LOADING,            OWNER_DST,     STAGE_POSTCOPY,  0,
  "all memory was sent, the destination takes the last of it in"},
 {S_POSTCOPY | S_BROKEN,     D_DEAD | D_DEAD_RAN | D_DEAD_UNSEEN | D_FAILED,
                                                      OWNER_NONE,    STAGE_LOST,      0,
@@ -226,10 +231,6 @@ static const struct row table[] = {
                                                      OWNER_UNKNOWN, STAGE_CONFLICT,  MAY_YANK,
  "the source does not answer"},
 
-/* Only by the way of done_before (owner_of). */
-{S_DONE,                    D_DEAD | D_FAILED | D_REFUSED | D_DEAD_UNSEEN,
-                                                     OWNER_UNKNOWN, STAGE_CONFLICT,  0,
- "the source was found done: its guest went to another destination, or ran on this one before; what the source holds is old"},
 {S_ANY,                     D_ANY,                   OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "what is known of the two sides does not fit together"},
 };
@@ -323,7 +324,9 @@ static enum src_class class_of_src(const struct owner_facts *f)
     case QAPI_MIG_COMPLETED:
         /* Completed and running: an earlier migration, its guest long continued, or the way in
          * which this guest once came here. */
-        return is_stopped_for_good(s->run) ? S_DONE : S_FREE;
+        if (!is_stopped_for_good(s->run))
+            return S_FREE;
+        return f->done_before ? S_FOUND_DONE : S_DONE;
     case QAPI_MIG_POSTCOPY_ACTIVE:
         return S_POSTCOPY;
     case QAPI_MIG_POSTCOPY_PAUSED:
@@ -434,10 +437,6 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
     const struct row *r = table;
     if (f->src_left && src == S_POSTCOPY && (dst == D_RUNS || dst == D_LOADED))
         src = S_BROKEN;
-    /* That a destination can never run says nothing where it may have run, or was none. */
-    if (f->done_before && src == S_DONE &&
-        (dst & (D_DEAD | D_FAILED | D_REFUSED | D_DEAD_UNSEEN)))
-        r = table + sizeof(table) / sizeof(table[0]) - 2;
     while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
         r++;
     *v = (struct owner_view){
