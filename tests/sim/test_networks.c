@@ -420,7 +420,7 @@ START_TEST(an_operators_word_stays_above_an_option)
 }
 END_TEST
 
-/* QEMU does not end the cancelled migration (channels): no fresh destination beside one that runs. */
+/* QEMU does not end the migration that was given up (channels): no fresh destination beside one that runs. */
 START_TEST(a_source_that_migrates_still_is_not_started_again)
 {
     u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_7_2;
@@ -437,7 +437,8 @@ START_TEST(a_source_that_migrates_still_is_not_started_again)
     ck_assert_int_eq(qf_code_status(sim.result.code), 4);
     ck_assert_uint_eq(sim.n_replaced, 0);
     ck_assert_ptr_null(strstr(sim_trace(&sim), "quit is not sent"));
-    ck_assert_ptr_nonnull(strstr(sim_trace(&sim), "does not end the cancelled migration"));
+    ck_assert_ptr_nonnull(
+        strstr(sim_trace(&sim), "does not end the migration that was given up"));
 }
 END_TEST
 
