@@ -41,12 +41,13 @@ bool preflight_is_ours(const struct mig *m)
     if (!preflight_is_same_machine(m))
         return false; /* a destination of another VM */
     switch (v.stage) {
-    case STAGE_AT_SWITCH: /* that the destination has failed is not known there (3.3) */
-        if (dst == QAPI_MIG_FAILED && m->side[MIG_DST].run == QAPI_RUN_INMIGRATE)
-            return true;
-        /* fallthrough */
     case STAGE_COPYING:
+    case STAGE_AT_SWITCH:
     case STAGE_SWITCHING:
+        /* that the destination has failed is not known in pre-switchover (3.3) */
+        if (v.stage == STAGE_AT_SWITCH && dst == QAPI_MIG_FAILED &&
+            m->side[MIG_DST].run == QAPI_RUN_INMIGRATE)
+            return true;
         return dst == QAPI_MIG_ACTIVE || dst == QAPI_MIG_COMPLETED ||
                dst == QAPI_MIG_POSTCOPY_ACTIVE || dst == QAPI_MIG_POSTCOPY_DEVICE;
     case STAGE_LOADED:
