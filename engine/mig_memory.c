@@ -398,6 +398,17 @@ static void apply_ports(struct mig *m)
         expect_at(m, mem->port, m->now_ns + qf_ms_to_ns(RECOVER_SYN_MS));
 }
 
+static void apply_reason(struct mig *m)
+{
+    const struct mig_memory *mem = &m->memory;
+    if (!mem->has_reason)
+        return;
+    m->has_reason = true;
+    m->outcome = mem->outcome;
+    m->code = mem->code;
+    memcpy(m->reason, mem->reason, sizeof(m->reason));
+}
+
 void mig_memory_apply(struct mig *m)
 {
     const struct mig_memory *mem = &m->memory;
@@ -421,12 +432,7 @@ void mig_memory_apply(struct mig *m)
         m->spec.quit_source = m->spec.quit_source || mem->quit_source;
         m->spec.quit_destination = m->spec.quit_destination || mem->quit_destination;
     }
-    if (!mem->has_reason)
-        return;
-    m->has_reason = true;
-    m->outcome = mem->outcome;
-    m->code = mem->code;
-    memcpy(m->reason, mem->reason, sizeof(m->reason));
+    apply_reason(m);
 }
 
 static void settings_of(struct mig_side *s, const struct mig_memory_side *was)
@@ -503,12 +509,8 @@ void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo)
     m->has_leftovers = true;
     m->incoming_asked = m->listens;
     apply_policy(m);
-    if (!mem->has_reason || is_fresh_destination(m))
-        return;
-    m->has_reason = true;
-    m->outcome = mem->outcome;
-    m->code = mem->code;
-    memcpy(m->reason, mem->reason, sizeof(m->reason));
+    if (!is_fresh_destination(m))
+        apply_reason(m);
 }
 
 void mig_deny_postcopy(struct mig *m)
