@@ -495,6 +495,20 @@ static enum journal_remains recall(const struct journal_ends *ends,
     }
 }
 
+bool journal_is_of_another(const char *head, size_t len, const char *source)
+{
+    const char *end = len > 0 ? memchr(head, '\n', len) : NULL;
+    json_t *line = end ? qmp_json_parse(head, (size_t)(end - head), NULL) : NULL;
+    const char *of =
+        json_string_value(json_object_get(json_object_get(line, "spec"), "source"));
+    const bool another =
+        is_type(line, "type", "journal") &&
+        json_integer_value(json_object_get(line, "format")) == JOURNAL_FORMAT &&
+        of != NULL && strcmp(of, source) != 0;
+    json_decref(line);
+    return another;
+}
+
 enum journal_remains journal_recall(const struct journal_ends *ends,
                                     const char *source,
                                     const char *destination,

@@ -40,6 +40,10 @@ enum journal_remains {
     JOURNAL_MEMORY   /* *mem is what is remembered */
 };
 
+/* Is this, the beginning of a journal, plainly one of another source? Then its end need not be read. Of what
+ * is no journal it is not plain. */
+bool journal_is_of_another(const char *head, size_t len, const char *source);
+
 /* What does this journal say of a move between these two monitors? A last line that was cut by a kill
  * is passed over. now: of the reader; times in *mem are those of its clock.
  *

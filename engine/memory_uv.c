@@ -76,13 +76,16 @@ static enum journal_remains recall(int fd,
     enum journal_remains remains = JOURNAL_FOREIGN;
     char *head = malloc(JOURNAL_HEAD_BYTES + JOURNAL_TAIL_BYTES);
     (void)qf_fail(err, QF_E_IO, "it cannot be read");
-    if (head && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+    const size_t head_len = head ? read_at(fd, head, JOURNAL_HEAD_BYTES, 0) : 0;
+    if (journal_is_of_another(head, head_len, spec->source)) {
+        remains = JOURNAL_NOTHING;
+    } else if (head && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
         char *tail = head + JOURNAL_HEAD_BYTES;
         const off_t from =
             st.st_size > JOURNAL_TAIL_BYTES ? st.st_size - JOURNAL_TAIL_BYTES : 0;
         const struct journal_ends ends = {
             .head = head,
-            .head_len = read_at(fd, head, JOURNAL_HEAD_BYTES, 0),
+            .head_len = head_len,
             .tail = tail,
             .tail_len = read_at(fd, tail, JOURNAL_TAIL_BYTES, from),
         };
