@@ -343,7 +343,7 @@ struct mig {
     struct mig_memory memory;
     bool memory_heeded; /* judged, and of use or not */
     bool has_leftovers; /* settings of its are there still */
-    bool listens;       /* the destination, since it was told so then */
+    bool listens;       /* the destination, when it was found */
     char migrate_uri[QAPI_URI_MAX];
     char listen_port[8]; /* the destination's, of the migration */
 

@@ -212,6 +212,18 @@ static void watch_destination(struct mig *m, const struct mig_event *ev, bool wa
     }
 }
 
+bool mig_is_waiting(const struct mig *m)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    return dst->link == MIG_LINK_UP && dst->run == QAPI_RUN_INMIGRATE &&
+           (dst->migrate.status == QAPI_MIG_NONE || dst->migrate.status == QAPI_MIG_SETUP);
+}
+
+bool mig_is_listening(const struct mig *m)
+{
+    return mig_is_waiting(m) && m->side[MIG_DST].migrate.listen_port[0] != '\0';
+}
+
 void mig_take_facts(struct mig *m, const struct mig_event *ev)
 {
     struct mig_side *s = &m->side[ev->side];

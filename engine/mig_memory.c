@@ -242,18 +242,11 @@ void mig_memory_judge(struct mig *m, struct mig_todo *todo)
     }
 }
 
-static bool is_waiting(const struct mig *m)
-{
-    const struct mig_side *dst = &m->side[MIG_DST];
-    return dst->link == MIG_LINK_UP && dst->run == QAPI_RUN_INMIGRATE &&
-           (dst->migrate.status == QAPI_MIG_NONE || dst->migrate.status == QAPI_MIG_SETUP);
-}
-
 /* Another process than the one that was told to listen. */
 static bool is_fresh_destination(const struct mig *m)
 {
-    return is_waiting(m) && m->side[MIG_DST].migrate.status == QAPI_MIG_NONE &&
-           m->side[MIG_DST].migrate.listen_port[0] == '\0';
+    return mig_is_waiting(m) && m->side[MIG_DST].migrate.status == QAPI_MIG_NONE &&
+           !mig_is_listening(m);
 }
 
 static bool is_undone(enum qapi_mig_status s)
@@ -289,7 +282,7 @@ bool mig_memory_is_ours(const struct mig *m)
         /* A destination that waits, for this or for another move, can be moved to: that is
          * begun anew, unless it was being given up. */
         return is_undone(src->migrate.status) && !is_fresh_destination(m) &&
-               (mem->has_reason || !is_waiting(m));
+               (mem->has_reason || !mig_is_waiting(m));
     case STAGE_STOPPED:
         return is_undone(src->migrate.status) && !is_fresh_destination(m);
     case STAGE_LOADED:
@@ -491,23 +484,21 @@ bool mig_memory_stopped_it(const struct mig *m)
 void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_memory *mem = &m->memory;
-    const struct mig_side *dst = &m->side[MIG_DST];
     for (unsigned i = 0; i < MIG_SIDES; i++)
         if (m->side[i].link == MIG_LINK_UP && find_leftovers(&m->side[i], &mem->side[i]))
             m->has_leftovers = true;
-    m->listens =
-        mem->incoming_asked && is_waiting(m) && dst->migrate.listen_port[0] != '\0';
-    if (!m->has_leftovers && !m->listens)
+    const bool listens = mem->incoming_asked && mig_is_listening(m);
+    if (!m->has_leftovers && !listens)
         return;
     mig_note(todo,
              "a qferry that was killed had prepared this move%s: what it changed is put "
              "back in the end",
-             m->listens ? ", and the destination listens" : "");
+             listens ? ", and the destination listens" : "");
     const enum qapi_run_state run = m->side[MIG_SRC].run;
     m->guest_ran =
         run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED || mig_memory_stopped_it(m);
     m->has_leftovers = true;
-    m->incoming_asked = m->listens;
+    m->incoming_asked = listens;
     apply_policy(m);
     if (!is_fresh_destination(m))
         apply_reason(m);

@@ -44,6 +44,11 @@ uint32_t mig_ask_deadline_ms(enum qapi_command c);
 
 void mig_take_facts(struct mig *m, const struct mig_event *ev);
 
+/* The destination waits for a migration (inmigrate; none or setup), nothing has come to it; ... and it was
+ * told to listen, on a TCP port. By its last answer. */
+bool mig_is_waiting(const struct mig *m);
+bool mig_is_listening(const struct mig *m);
+
 /* A link that went down, or is given up, takes its unanswered commands with it. */
 void mig_forget_asks(struct mig *m, enum mig_side_id side);
 
@@ -156,7 +161,7 @@ void mig_memory_apply(struct mig *m);
 void mig_memory_apply_settings(struct mig *m);
 
 /* ... no move is under way, but it had been prepared: what was changed for that counts as changed,
- * a destination that listens as listening. */
+ * a destination that it told to listen as told. */
 void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo);
 
 /* ... did that qferry stop the guest, as far as can be told? */
@@ -403,5 +408,9 @@ void configure_unwind(struct mig *m);
 
 /* Judge what PREFLIGHT has learnt: a record for each check, and mig_fail when one refuses. */
 void preflight_judge(struct mig *m, struct mig_todo *todo);
+
+/* ... and, once the address is chosen, a destination that listens already: mig_fail where it does not
+ * listen there, or not for what is wanted. */
+void preflight_check_listening(struct mig *m);
 
 #endif

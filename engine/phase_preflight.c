@@ -345,14 +345,10 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
                        (m->has_leftovers && mig_memory_stopped_it(m));
         (void)preflight_take_self_mark(m);
         preflight_take_stop_mark(m);
+        m->listens = mig_is_listening(m);
         preflight_judge(m, todo);
         mig_use_network(m, todo);
-        if (m->listens && strcmp(m->memory.address, m->spec.address) != 0)
-            mig_fail(
-                m, OUTCOME_REFUSED, QF_E_REFUSED,
-                "the destination listens already, on %s and not on %s; start it anew with "
-                "-incoming defer",
-                m->memory.address, m->spec.address);
+        preflight_check_listening(m);
     }
     if (!m->has_reason && !mig_is_secured(m, todo))
         return;

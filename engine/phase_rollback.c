@@ -275,6 +275,17 @@ static void do_put(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     next_stage(m, CHECK);
 }
 
+/* Nothing came to it: it can be moved to as it is (preflight_check_listening). */
+static void tell_destination(const struct mig *m, struct mig_todo *todo)
+{
+    const struct qapi_migrate *q = &m->side[MIG_DST].migrate;
+    if (m->incoming_asked && !m->dst_quit && mig_is_listening(m))
+        mig_note(todo,
+                 "the destination goes on waiting (%s:%s): the same command may be given "
+                 "again",
+                 q->listen_host, q->listen_port);
+}
+
 static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
     if (holds_a_copy(m) || may_still_load(m)) {
@@ -297,7 +308,12 @@ static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo 
                      "the source's guest is stopped, as it was found, but QEMU calls it "
                      "postmigrate: before it can be moved again it needs cont and stop");
         }
-        mig_go(m, again_is_possible(m) ? MIG_AGAIN : MIG_FAILED);
+        if (again_is_possible(m)) {
+            mig_go(m, MIG_AGAIN);
+            return;
+        }
+        tell_destination(m, todo);
+        mig_go(m, MIG_FAILED);
         return;
     }
     if (is_others_stop(m) && v->owner == OWNER_SRC) {

@@ -278,14 +278,23 @@ START_TEST(a_destination_that_runs_a_guest_of_its_own_is_refused)
 }
 END_TEST
 
-START_TEST(a_destination_that_listens_already_is_refused)
+/* Told by somebody else: it cannot be told again, and is moved to as it is; where that is not what was
+ * asked for, nothing is touched. */
+START_TEST(a_destination_that_listens_already_is_taken)
 {
     char uri[64];
 
     world_pair(&f.w, "ws=16");
     ck_assert_int_eq(lab_vm_listen(f.w.dst, uri, sizeof(uri)), 0);
-    expect_refused("destination-state", "listens already");
+    move_expect(move_run(&f.w, ARGS("--destination-address", "127.0.0.2")), 3, "refused",
+                "source");
+    move_expect(move_run(&f.w, ARGS("--port", "1")), 3, "refused", "source");
+    move_expect(move_run(&f.w, ARGS("--channels", "2")), 3, "refused", "source");
     expect_guest_on(&f.w, f.w.src);
+    struct move *m = move_run(&f.w, NO_ARGS);
+    move_expect(m, 0, "completed", "destination");
+    ck_assert_str_eq(move_verdict(m, "destination-state"), "ok");
+    expect_guest_on(&f.w, f.w.dst);
 }
 END_TEST
 
@@ -377,7 +386,7 @@ static Suite *preflight_suite(void)
     tcase_add_test(t, source_and_destination_exchanged_are_told_apart);
     tcase_add_test(t, a_destination_that_does_not_wait_is_refused);
     tcase_add_test(t, a_destination_that_runs_a_guest_of_its_own_is_refused);
-    tcase_add_test(t, a_destination_that_listens_already_is_refused);
+    tcase_add_test(t, a_destination_that_listens_already_is_taken);
     tcase_add_test(t, a_destination_that_has_been_used_is_refused);
     tcase_add_test(t, a_source_whose_guest_has_left_is_refused);
     tcase_add_test(t, a_source_that_is_moving_elsewhere_is_left_alone);

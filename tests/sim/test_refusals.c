@@ -70,6 +70,37 @@ static void destination_listens(void)
     f.u.model.dst_listens = true;
 }
 
+static void destination_listens_elsewhere(void)
+{
+    destination_listens();
+    (void)snprintf(f.u.spec.address, sizeof(f.u.spec.address), "192.0.2.8");
+}
+
+static void destination_listens_on_another_port(void)
+{
+    destination_listens();
+    f.u.spec.port_first = f.u.spec.port_last = 49300;
+}
+
+static void destination_listens_channels_asked(void)
+{
+    destination_listens();
+    f.u.spec.channels_said = true;
+    f.u.spec.channels = 2;
+}
+
+static void destination_listens_channels_preferred(void)
+{
+    destination_listens();
+    f.u.set[0] = "channels=2";
+}
+
+static void destination_listens_for_channels(void)
+{
+    destination_listens();
+    dst()->caps_on = QAPI_CAP_BIT(MULTIFD);
+}
+
 static void blocked(void)
 {
     src()->blocked = "State blocked by non-migratable device '0000:00:02.0/nvme'";
@@ -221,7 +252,12 @@ static const struct {
     {"postmigrate", state_postmigrate, 3},
     {"source and destination exchanged", exchanged, 3},
     {"destination runs", destination_runs, 3},
-    {"destination listens", destination_listens, 3},
+    {"destination listens", destination_listens, 0},
+    {"destination listens elsewhere", destination_listens_elsewhere, 3},
+    {"destination listens on another port", destination_listens_on_another_port, 3},
+    {"destination listens, channels asked for", destination_listens_channels_asked, 3},
+    {"destination listens, channels preferred", destination_listens_channels_preferred, 0},
+    {"destination listens for channels", destination_listens_for_channels, 3},
     {"blocked", blocked, 3},
     {"no return-path", no_return_path, 3},
     {"no events", no_events, 3},
