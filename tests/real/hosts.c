@@ -152,6 +152,8 @@ const char *hosts_missing(void)
         return "network namespaces need root";
     if (system("command -v ip >/dev/null && command -v ss >/dev/null") != 0)
         return "no ip or ss program: install iproute2";
+    if (system("command -v iptables >/dev/null") != 0)
+        return "no iptables program: install iptables";
     snprintf(
         command, sizeof(command),
         "ip netns add %s 2>/dev/null && ip link add qf-try netns %s type veth peer name "
