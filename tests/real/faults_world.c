@@ -147,6 +147,25 @@ static bool begin_files(void)
 
 /* ---- monitors that can be cut ---- */
 
+/* Is there a socket of that name on which somebody listens? The file is there before that. */
+static bool is_listened_on(const char *path)
+{
+    enum { ACCEPTS = 0x10000 /* __SO_ACCEPTCON, linux/net.h */ };
+    char line[256];
+    bool is = false;
+    FILE *f = fopen("/proc/net/unix", "r");
+    while (f && !is && fgets(line, sizeof(line), f)) {
+        unsigned flags = 0;
+        line[strcspn(line, "\n")] = '\0';
+        const char *name = strchr(line, '/');
+        is = name && strcmp(name, path) == 0 &&
+             sscanf(line, "%*s %*s %*s %x", &flags) == 1 && (flags & ACCEPTS);
+    }
+    if (f)
+        (void)fclose(f);
+    return is;
+}
+
 /* Between qferry and a monitor, so that the connection can be cut: socat, a child a connection. */
 static bool begin_relay(unsigned side)
 {
@@ -157,7 +176,7 @@ static bool begin_relay(unsigned side)
     (void)snprintf(to, sizeof(to), "UNIX-CONNECT:%s", lab_vm_qmp_path(w.vm[side]));
     const char *const argv[] = {"setsid", "socat", from, to, NULL};
     w.relay[side] = lab_spawn(w.lab, argv);
-    for (int i = 0; w.relay[side] && i < 500 && access(w.monitor[side], F_OK) != 0; i++)
+    for (int i = 0; w.relay[side] && i < 500 && !is_listened_on(w.monitor[side]); i++)
         lab_pump(w.lab, 10);
     return w.relay[side] != NULL;
 }
