@@ -26,6 +26,7 @@ enum {
     STUCK_CHANNELS_MS = 10 * 1000, /* ... and does not help */
     /* A connect() into a black hole holds up a cancel until TCP gives up, and yank does not reach it
      * (7.2: 135 s with Linux' six SYN retries, measured); the guest runs meanwhile. */
+    CONNECT_MS = 200 * 1000,
     END_MS = 240 * 1000,
     GATE_MS = 60 * 1000,
     QUIT_MS = 15 * 1000,
@@ -81,13 +82,17 @@ static void break_loose(struct mig *m, struct mig_todo *todo)
  * (multifd_send_sync_main; seen once in some ten runs when the destination dies, now and then at a
  * cancel): neither cancel nor yank wakes it. The guest runs on, and since the status is
  * `cancelling` before the switch, nothing that this migration does can hand it over any more. Its
- * capabilities cannot be set while it lasts, and nothing else is touched. */
+ * capabilities cannot be set while it lasts, and nothing else is touched. What has not sent a byte may
+ * still be in connect(), and that ends. */
 static bool is_stuck_for_good(const struct mig *m)
 {
+    const uint32_t patience_ms = m->side[MIG_SRC].migrate.transferred_bytes > 0
+                                     ? CANCEL_CHANNELS_MS + STUCK_CHANNELS_MS
+                                     : CONNECT_MS;
     return m->channels > 0 && m->yank_sent && !m->continued && m->guest_ran &&
            m->side[MIG_SRC].migrate.status == QAPI_MIG_CANCELLING &&
            m->side[MIG_SRC].run == QAPI_RUN_RUNNING &&
-           mig_is_past(m, m->stage_ns, CANCEL_CHANNELS_MS + STUCK_CHANNELS_MS);
+           mig_is_past(m, m->stage_ns, patience_ms);
 }
 
 static void leave_stuck(struct mig *m, struct mig_todo *todo)

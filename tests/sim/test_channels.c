@@ -272,6 +272,14 @@ static void cancel_hangs(void)
                                       .t_ns = MODEL_S / 2};
 }
 
+/* In connect(): that ends, and the cancel with it. */
+static void connect_hangs_and_cancelled(void)
+{
+    silent_and_cancelled();
+    f.u.doing[0].phase = MIG_START;
+    f.u.doing[0].t_ns = 0;
+}
+
 static void destination_dies_and_it_hangs(void)
 {
     cancel_hangs();
@@ -340,6 +348,7 @@ static const struct {
     {"a fast network, post-copy allowed", fast_network_and_postcopy, 0, 0},
     {"a fast network, source elsewhere", fast_network_from_elsewhere, 0, 0},
     {"silent network, cancelled", silent_and_cancelled, 5, 4},
+    {"a connect() that hangs, cancelled", connect_hangs_and_cancelled, 5, 4},
     {"a cancel that hangs", cancel_hangs, 5, 4},
     {"cleaning up that hangs", cleaning_up_hangs, 4, 4},
     {"a dead destination, and the cancel hangs", destination_dies_and_it_hangs, 4, 4},
