@@ -70,8 +70,7 @@ struct row {
 };
 
 /* clang-format off */
-/* The first row that matches counts. The proof of a row is in qemu-migration facts: 3.7 cancel,
- * 3.8 failure on the source, 3.9 who runs, 5 kill -9 per phase. */
+/* The first row that matches counts. The proof of each row, against real QEMUs: tests/facts/owner_rows*.c. */
 static const struct row table[] = {
 /*  source                  destination              owner          stage            may be sent */
 
@@ -217,9 +216,11 @@ static const struct row table[] = {
  "the source died with a part of the guest's memory: the guest is lost"},
 
 /* A source that died before its part was done. */
-{S_DEAD,                    D_WAITING | D_LOADING | D_FAILED | D_DEAD | D_OTHER,
+{S_DEAD,                    D_WAITING | D_LOADING | D_FAILED | D_DEAD,
                                                      OWNER_NONE,    STAGE_LOST,      MAY_QUIT_DST,
  "the source died before the destination had the whole guest"},
+{S_DEAD,                    D_OTHER,                 OWNER_NONE,    STAGE_LOST,      0,
+ "the source died, and this destination is none that waited for its guest"},
 {S_DEAD_DONE,               D_FAILED | D_DEAD | D_DEAD_RAN | D_DEAD_UNSEEN,
                                                      OWNER_NONE,    STAGE_LOST,      0,
  "both sides are gone"},
@@ -439,9 +440,22 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
         src = S_BROKEN;
     while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
         r++;
-    *v = (struct owner_view){
-        .owner = r->owner, .stage = r->stage, .may = r->may, .why = r->why};
+    *v = (struct owner_view){.owner = r->owner,
+                             .stage = r->stage,
+                             .may = r->may,
+                             .why = r->why,
+                             .row = (unsigned)(r - table)};
     /* Whatever the row: nothing may give the source its guest back while the destination may start. */
     if (f->self_start && !(dst & D_STOPPED))
         v->may &= ~(unsigned)(MAY_CANCEL | MAY_YANK | MAY_CONT_SRC);
+}
+
+unsigned owner_rows(void)
+{
+    return sizeof(table) / sizeof(table[0]);
+}
+
+const char *owner_row_why(unsigned row)
+{
+    return table[row].why;
 }
