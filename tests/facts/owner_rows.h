@@ -111,7 +111,8 @@ void rows_wait(struct lab_vm *vm, const char *status);
 /* src has said all that it has to say for now: nothing comes any more. */
 void rows_wait_quiet(void);
 
-/* migrate_cancel, and the source runs again. */
+/* migrate_cancel, and its end; and the source runs again. */
+void rows_cancel_any(void);
 void rows_cancel(void);
 /* yank, and the source runs again. */
 void rows_yank(void);

@@ -293,6 +293,43 @@ END_TEST
 
 /* ---- all memory is there ---- */
 
+/* The source, which waits for nothing but the last word, loses its connection: 7.2 waits on for ever. Later
+ * ones say failed and RUN, although the guest was handed over: true. */
+static bool cut_lost_ack(void)
+{
+    char status[LAB_STATE_MAX];
+    relay_cut(TO_SRC);
+    if (!rows_is(8, 0)) {
+        lab_pump(rows.w.lab, NOTICES_MS);
+        ck_assert_int_eq(lab_mig_status(SRC, status), 0);
+        ck_assert_str_eq(status, "postcopy-active");
+        return false;
+    }
+    rows_wait(SRC, "failed");
+    ck_assert_int_eq(lab_wait_run_state(SRC, "running", 0), 0);
+    return true;
+}
+
+static void expect_src_is_back(bool handed_over)
+{
+    if (handed_over) {
+        ck_assert_int_eq(rows_running(), 2);
+        rows_expect(OWNER_UNKNOWN, STAGE_CONFLICT, 0,
+                    "the destination runs or ran the guest and the source has it too");
+        rows_proved(
+            "after post-copy, the last word was lost and the connection reset: two run");
+        return;
+    }
+    rows_expect(
+        OWNER_SRC, STAGE_IDLE, MAY_QUIT_DST,
+        "the guest is on the source, the destination holds a stopped copy that nobody "
+        "may continue");
+    rows_quit(DST);
+    rows_only_on(SRC);
+    rows_proved(
+        "the destination, which has never run, has quit: the guest is whole on the source");
+}
+
 START_TEST(the_destination_has_all)
 {
     const bool handed = _i % 2 == 1;
@@ -313,12 +350,11 @@ START_TEST(the_destination_has_all)
         rows_only_on(DST);
         return;
     }
-    /* It may not even notice that the connection is gone, when all that it waits for is a word. */
-    if (_i < 4)
-        relay_cut(TO_SRC);
-    if (_i >= 4 ||
-        lab_wait_event(SRC, "MIGRATION", "status", "postcopy-paused", NOTICES_MS))
-        rows.f.src_left = true; /* it will never be told */
+    if (_i < 4 && cut_lost_ack()) {
+        expect_src_is_back(handed);
+        return;
+    }
+    rows.f.src_left = true; /* it will never be told */
     if (!handed) {
         rows_expect(OWNER_DST, STAGE_LOADED, MAY_CONT_DST, not_told_loaded);
         hand_over();

@@ -60,7 +60,8 @@ START_TEST(free_and_waiting)
 }
 END_TEST
 
-/* What has only been accepted is no migration: 7.2 says active. */
+/* What has only been accepted is no migration: 7.2 says active, and the main loop of 11.1 waits for what the
+ * stream begins with. */
 START_TEST(free_and_only_connected)
 {
     rows_pair(ROWS_IDLE);
@@ -73,9 +74,17 @@ START_TEST(free_and_only_connected)
     ck_assert_int_eq(connect(fd, (const struct sockaddr *)&a, sizeof(a)), 0);
     lab_pump(rows.w.lab, 100);
     rows.f.only_connected = true;
+    if (rows_is(11, 0)) {
+        rows.dst_mute = true;
+        expect_free_beside_harmless();
+        rows_proved("it answers nothing before the first bytes have come");
+        (void)close(fd);
+        ck_assert_int_eq(lab_vm_wait_exit(DST, 0, NULL), 0);
+        rows_only_on(SRC);
+        return;
+    }
     rows_expect(OWNER_SRC, STAGE_IDLE, MAY_MIGRATE | MAY_CONT_SRC | MAY_QUIT_DST, waits);
-    rows_qmp(DST, "quit");
-    ck_assert_int_eq(lab_vm_wait_exit(DST, 0, NULL), 0);
+    rows_quit(DST);
     (void)close(fd);
     rows_only_on(SRC);
     rows_proved("the destination has quit, the source runs");
@@ -379,9 +388,9 @@ START_TEST(stopped)
     relay_hold(TO_SRC);
     rows_continue();
     rows_wait(DST, "completed");
-    rows_qmp(SRC, "migrate_cancel");
-    rows_wait(SRC, "cancelled");
+    rows_cancel_any();
     if (rows_is(8, 0)) {
+        ck_assert_int_eq(lab_wait_run_state(SRC, "paused", 0), 0);
         rows_expect(OWNER_SRC, STAGE_IDLE, MAY_QUIT_DST, holds);
         rows_quit(DST);
         expect_free_beside_harmless();

@@ -128,6 +128,8 @@ static void give_out(struct link *l, unsigned way)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     const size_t gone = n < 0 ? p->n : (size_t)n; /* to a dead end: swallowed */
+    if (n < 0 && way == 0 && !(relay.held & TO_SRC))
+        reset(&l->fd[0]); /* as the destination's own host would tell it */
     memmove(p->kept, p->kept + gone, p->n - gone);
     p->n -= gone;
 }
