@@ -40,6 +40,8 @@ static const struct {
     {"the source has the guest back but left it stopped; the destination must be gone "
      "first",
      800, 9999, "from 8.x on a source restores the run state from before the move"},
+    {"the source is taking its guest back", 1000, 1002,
+     "10.0 is back before it can be asked, also from a connection that is not made"},
     {"post-copy is beginning, nobody runs", 0, 1000,
      "7.2 goes from pre-switchover to postcopy-active at once"},
     {"post-copy is beginning, nobody runs", 1000, 1002,

@@ -478,12 +478,12 @@ START_TEST(postcopy_is_beginning)
     char why[256] = "";
     rows.postcopy = true;
     rows_pair(ROWS_BUSY);
-    rows_migrate();
-    rows_to_switch();
     if (!rows_is(10, 2)) {
         rows_skip("there is no postcopy-device");
         return;
     }
+    rows_migrate();
+    rows_to_switch();
     relay_hold(TO_SRC);
     rows_continue();
     rows_wait(SRC, "postcopy-device");
