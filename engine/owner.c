@@ -160,8 +160,9 @@ static const struct row table[] = {
 {S_DONE | S_FOUND_DONE,     D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
  "the destination died after it had taken over"},
 
-/* Post-copy: the guest's memory is split, no way back. The source never runs again, so the
- * destination is continued also while the connection is broken. migrate-pause only breaks the
+/* Post-copy: the guest's memory is split, no way back. An interrupted source never runs again, so
+ * the destination is continued also while the connection is broken. (One does, from 10.0 on: which has sent
+ * everything, waits for the last word alone, and loses its connection then. It says failed, not interrupted.) migrate-pause only breaks the
  * connection, migrate-recover and resume make another one (3.5); that the destination does not
  * answer is usual then, since its main loop waits for a page: out of band it does. */
 #define BREAK (MAY_PAUSE_SRC | MAY_PAUSE_DST)
@@ -174,7 +175,10 @@ static const struct row table[] = {
  "memory is split between both sides, the guest was handed over"},
 {S_POSTCOPY,                D_RUNS,                  OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "the destination has all memory, the source is about to be told"},
-{S_POSTCOPY,                D_PC_LOADING | D_LOADING | D_SILENT | D_SILENT_RAN,
+/* In the connection and nowhere else: who breaks it then loses the guest (no source before 10.2 takes it back). */
+{S_POSTCOPY,                D_LOADING,               OWNER_DST,     STAGE_POSTCOPY,  0,
+ "the device state is on its way to the destination"},
+{S_POSTCOPY,                D_PC_LOADING | D_SILENT | D_SILENT_RAN,
                                                      OWNER_DST,     STAGE_POSTCOPY,  BREAK,
  "memory is split between both sides"},
 {S_POSTCOPY,                D_LOADED,                OWNER_DST,     STAGE_POSTCOPY,  0,

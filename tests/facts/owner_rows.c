@@ -46,6 +46,8 @@ static const struct {
      "7.2 goes from pre-switchover to postcopy-active at once"},
     {"post-copy is beginning, nobody runs", 1000, 1002,
      "10.0 says `device` only until the package is written; the destination has it after that"},
+    {"the device state is on its way to the destination", 1002, 9999,
+     "from 10.2 on the source says postcopy-active when the destination has it"},
     {"all memory was sent, the destination takes the last of it in", 0, 9999,
      "a destination answers nothing while it loads the package: it says post-copy and "
      "inmigrate for no time that a monitor could hit"},

@@ -132,7 +132,7 @@ static const char *const expected[N_SOURCES] = {
     /* device        */ "b      b      b      b      ?      b      b      ?      ?      b      ?      ?      b      b      ?      b      ?      ?      ",
     /* pc-device     */ "?      b      b      b      ?      b      b      ?      ?      b      ?      ?      b      b      ?      b      ?      ?      ",
     /* completed     */ "?      b      SCq    Dc     Sq     D      Dc     Dc     ?      ?      DcQ    DcQ    ?      ?      ?      SCq    x      ?      ",
-    /* pc-active     */ "?      Db     x      D      ?      Db     Dcb    Dcb    Db     Dcb    Dc     Dc     ?      Db     Db     x      x      ?      ",
+    /* pc-active     */ "?      D      x      D      ?      Db     Dcb    Dcb    Db     Dcb    Dc     Dc     ?      Db     Db     x      x      ?      ",
     /* pc-paused     */ "?      Dbm    x      Dc     ?      Dbm    Dcbm   Dbm    Dbm    Dcbm   DcQ    DcQ    Dbm    Dbm    Dbm    x      x      ?      ",
     /* cancelling    */ "S      S      S      S      S      S      S      ?      S      S      ?      ?      S      S      ?      S      ?      S      ",
     /* failed, stops */ "S      S      S      S      S      S      S      ?      S      S      ?      ?      S      S      ?      S      ?      S      ",
