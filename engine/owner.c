@@ -70,8 +70,7 @@ struct row {
 };
 
 /* clang-format off */
-/* The first row that matches counts. The proof of a row is in qemu-migration facts: 3.7 cancel,
- * 3.8 failure on the source, 3.9 who runs, 5 kill -9 per phase. */
+/* The first row that matches counts. The proof of each row, against real QEMUs: tests/facts/owner_rows*.c. */
 static const struct row table[] = {
 /*  source                  destination              owner          stage            may be sent */
 
@@ -161,8 +160,9 @@ static const struct row table[] = {
 {S_DONE | S_FOUND_DONE,     D_DEAD_RAN,              OWNER_NONE,    STAGE_LOST,      0,
  "the destination died after it had taken over"},
 
-/* Post-copy: the guest's memory is split, no way back. The source never runs again, so the
- * destination is continued also while the connection is broken. migrate-pause only breaks the
+/* Post-copy: the guest's memory is split, no way back. An interrupted source never runs again, so
+ * the destination is continued also while the connection is broken. (One does, from 10.0 on: which has sent
+ * everything, waits for the last word alone, and loses its connection then. It says failed, not interrupted.) migrate-pause only breaks the
  * connection, migrate-recover and resume make another one (3.5); that the destination does not
  * answer is usual then, since its main loop waits for a page: out of band it does. */
 #define BREAK (MAY_PAUSE_SRC | MAY_PAUSE_DST)
@@ -175,7 +175,10 @@ static const struct row table[] = {
  "memory is split between both sides, the guest was handed over"},
 {S_POSTCOPY,                D_RUNS,                  OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "the destination has all memory, the source is about to be told"},
-{S_POSTCOPY,                D_PC_LOADING | D_LOADING | D_SILENT | D_SILENT_RAN,
+/* In the connection and nowhere else: who breaks it then loses the guest (no source before 10.2 takes it back). */
+{S_POSTCOPY,                D_LOADING,               OWNER_DST,     STAGE_POSTCOPY,  0,
+ "the device state is on its way to the destination"},
+{S_POSTCOPY,                D_PC_LOADING | D_SILENT | D_SILENT_RAN,
                                                      OWNER_DST,     STAGE_POSTCOPY,  BREAK,
  "memory is split between both sides"},
 {S_POSTCOPY,                D_LOADED,                OWNER_DST,     STAGE_POSTCOPY,  0,
@@ -217,9 +220,11 @@ static const struct row table[] = {
  "the source died with a part of the guest's memory: the guest is lost"},
 
 /* A source that died before its part was done. */
-{S_DEAD,                    D_WAITING | D_LOADING | D_FAILED | D_DEAD | D_OTHER,
+{S_DEAD,                    D_WAITING | D_LOADING | D_FAILED | D_DEAD,
                                                      OWNER_NONE,    STAGE_LOST,      MAY_QUIT_DST,
  "the source died before the destination had the whole guest"},
+{S_DEAD,                    D_OTHER,                 OWNER_NONE,    STAGE_LOST,      0,
+ "the source died, and this destination is none that waited for its guest"},
 {S_DEAD_DONE,               D_FAILED | D_DEAD | D_DEAD_RAN | D_DEAD_UNSEEN,
                                                      OWNER_NONE,    STAGE_LOST,      0,
  "both sides are gone"},
@@ -439,9 +444,22 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
         src = S_BROKEN;
     while (!(r->src & src) || !(r->dst & dst)) /* the last row matches everything */
         r++;
-    *v = (struct owner_view){
-        .owner = r->owner, .stage = r->stage, .may = r->may, .why = r->why};
+    *v = (struct owner_view){.owner = r->owner,
+                             .stage = r->stage,
+                             .may = r->may,
+                             .why = r->why,
+                             .row = (unsigned)(r - table)};
     /* Whatever the row: nothing may give the source its guest back while the destination may start. */
     if (f->self_start && !(dst & D_STOPPED))
         v->may &= ~(unsigned)(MAY_CANCEL | MAY_YANK | MAY_CONT_SRC);
+}
+
+unsigned owner_rows(void)
+{
+    return sizeof(table) / sizeof(table[0]);
+}
+
+const char *owner_row_why(unsigned row)
+{
+    return table[row].why;
 }

@@ -99,8 +99,14 @@ struct owner_view {
     enum owner_stage stage;
     unsigned may;
     const char *why; /* one sentence; static */
+    unsigned row;    /* of the table, from 0 */
 };
 
 void owner_of(const struct owner_facts *f, struct owner_view *v);
+
+/* How many rows the table has, and the sentence of one of them (static; row < owner_rows()): for a program
+ * that shows, or proves, all of it. Two rows may say the same. */
+unsigned owner_rows(void);
+const char *owner_row_why(unsigned row);
 
 #endif

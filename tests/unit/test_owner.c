@@ -132,7 +132,7 @@ static const char *const expected[N_SOURCES] = {
     /* device        */ "b      b      b      b      ?      b      b      ?      ?      b      ?      ?      b      b      ?      b      ?      ?      ",
     /* pc-device     */ "?      b      b      b      ?      b      b      ?      ?      b      ?      ?      b      b      ?      b      ?      ?      ",
     /* completed     */ "?      b      SCq    Dc     Sq     D      Dc     Dc     ?      ?      DcQ    DcQ    ?      ?      ?      SCq    x      ?      ",
-    /* pc-active     */ "?      Db     x      D      ?      Db     Dcb    Dcb    Db     Dcb    Dc     Dc     ?      Db     Db     x      x      ?      ",
+    /* pc-active     */ "?      D      x      D      ?      Db     Dcb    Dcb    Db     Dcb    Dc     Dc     ?      Db     Db     x      x      ?      ",
     /* pc-paused     */ "?      Dbm    x      Dc     ?      Dbm    Dcbm   Dbm    Dbm    Dcbm   DcQ    DcQ    Dbm    Dbm    Dbm    x      x      ?      ",
     /* cancelling    */ "S      S      S      S      S      S      S      ?      S      S      ?      ?      S      S      ?      S      ?      S      ",
     /* failed, stops */ "S      S      S      S      S      S      S      ?      S      S      ?      ?      S      S      ?      S      ?      S      ",
@@ -141,7 +141,7 @@ static const char *const expected[N_SOURCES] = {
     /* silent        */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
     /* hangs         */ "?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ?      ",
     /* silent in pc  */ "?      ?      ?      Dc     ?      D      D      D      D      D      Dc     Dc     ?      D      D      ?      ?      ?      ",
-    /* dead          */ "xq     xq     xq     ?      ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      xq     ?      xq     ",
+    /* dead          */ "xq     xq     xq     ?      ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      xq     ?      x      ",
     /* dead, done    */ "?      b      x      Dc     ?      ?      ?      ?      ?      ?      DcQ    DcQ    ?      ?      ?      x      x      ?      ",
     /* dead in pc    */ "x      x      x      Dc     x      x      x      x      x      x      DcQ    DcQ    x      x      x      x      x      x      ",
 };
@@ -354,6 +354,27 @@ START_TEST(postcopy_device_gives_no_leave_before_the_source_believes_in_it)
 }
 END_TEST
 
+/* It may run another guest by now. */
+START_TEST(a_destination_that_waited_for_nothing_is_not_quit)
+{
+    const struct owner_view v =
+        of((struct owner_side)DEAD(ACTIVE), (struct owner_side)IS(RUNNING, NONE));
+    ck_assert_int_eq(v.owner, OWNER_NONE);
+    ck_assert_uint_eq(v.may, 0);
+}
+END_TEST
+
+START_TEST(every_row_has_its_number)
+{
+    const struct owner_view v = of((struct owner_side)IS(RUNNING, ACTIVE),
+                                   (struct owner_side)IS(INMIGRATE, ACTIVE));
+    ck_assert_uint_lt(v.row, owner_rows());
+    ck_assert_ptr_eq(owner_row_why(v.row), v.why);
+    for (unsigned i = 0; i < owner_rows(); i++)
+        ck_assert_ptr_nonnull(owner_row_why(i));
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("owner");
@@ -367,6 +388,8 @@ static Suite *suite(void)
     tcase_add_test(t, silent_source_keeps_a_loaded_destination_waiting);
     tcase_add_test(t, dead_source_leaves_its_guest_to_a_loaded_destination);
     tcase_add_test(t, postcopy_device_gives_no_leave_before_the_source_believes_in_it);
+    tcase_add_test(t, a_destination_that_waited_for_nothing_is_not_quit);
+    tcase_add_test(t, every_row_has_its_number);
     suite_add_tcase(s, t);
     return s;
 }
