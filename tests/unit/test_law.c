@@ -198,6 +198,24 @@ START_TEST(cont_waits_for_the_answers_of_both_sides)
 }
 END_TEST
 
+/* The source is done, the destination takes the last of it in, or says nothing of the kind. */
+START_TEST(a_completed_source_alone_is_no_success)
+{
+    static const enum qapi_mig_status status[] = {QAPI_MIG_ACTIVE, QAPI_MIG_NONE,
+                                                  QAPI_MIG_FAILED};
+    f.m.phase = MIG_FINISH;
+    f.m.continued = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_POSTMIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_COMPLETED;
+    pass_time();
+    answer_look(MIG_SRC, QAPI_RUN_POSTMIGRATE, QAPI_MIG_COMPLETED);
+    answer_look(MIG_DST, QAPI_RUN_INMIGRATE, status[_i]);
+    ck_assert_uint_eq(f.id[MIG_DST][QAPI_CONT], 0);
+    ck_assert(!f.m.handed_over);
+    ck_assert_int_ne(f.m.phase, MIG_DONE);
+}
+END_TEST
+
 /* ---- a cancel and post-copy ---- */
 
 static void become(enum mig_side_id side, enum qapi_mig_status status)
@@ -225,6 +243,24 @@ START_TEST(no_cancel_leaves_once_post_copy_was_asked_for)
     answer_look(MIG_DST, QAPI_RUN_INMIGRATE, QAPI_MIG_ACTIVE);
     answer_look(MIG_SRC, QAPI_RUN_FINISH_MIGRATE, QAPI_MIG_PRE_SWITCHOVER);
     ck_assert_int_eq(f.id[MIG_SRC][QAPI_MIGRATE_CANCEL] != 0, !continued);
+}
+END_TEST
+
+/* A wish to cancel is kept until the switch, and refused in it. */
+START_TEST(a_cancel_towards_post_copy_waits_and_is_then_refused)
+{
+    f.m.postcopy_asked = true;
+    step(&(struct mig_event){.kind = MIG_EV_CANCEL});
+    ck_assert_int_eq(f.m.phase, MIG_PRECOPY);
+    ck_assert(f.m.cancel_wanted);
+    f.m.phase = MIG_SWITCHOVER;
+    f.m.continued = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    become(MIG_SRC, QAPI_MIG_DEVICE);
+    ck_assert_int_eq(f.m.phase, MIG_SWITCHOVER);
+    ck_assert(!f.m.cancel_wanted);
+    ck_assert(!f.m.has_reason);
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_MIGRATE_CANCEL], 0);
 }
 END_TEST
 
@@ -374,6 +410,22 @@ START_TEST(channels_and_post_copy_are_never_turned_on_together_on_7_2)
 }
 END_TEST
 
+/* Whatever was found there, and whatever the policy. */
+START_TEST(a_safe_switch_is_always_asked_for)
+{
+    const uint64_t needed =
+        QAPI_CAP_BIT(RETURN_PATH) | QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER);
+    f.m.policy.postcopy_allowed = _i & 1;
+    f.m.channels = _i & 2 ? 4 : 0;
+    f.m.self_start = _i & 4;
+    f.m.side[MIG_SRC].caps_found.offered = (UINT64_C(1) << QAPI_CAP_COUNT) - 1;
+    struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
+    ck_assert(configure_ask_caps(&f.m, MIG_SRC, &cmd));
+    ck_assert_int_eq(cmd.command, QAPI_SET_CAPS);
+    ck_assert((cmd.u.caps.mask & cmd.u.caps.on & needed) == needed);
+}
+END_TEST
+
 /* What somebody has left on would go over to the stream: with channels, on machines of 7.2, a deadlock. */
 START_TEST(preempt_is_turned_off_on_both_sides)
 {
@@ -442,6 +494,9 @@ int main(void)
     tcase_add_loop_test(t, a_fresh_destination_waits_for_the_death_of_the_old_one, 0, 4);
     tcase_add_test(t, a_port_to_which_a_connection_may_come_is_not_used_again);
     tcase_add_loop_test(t, cont_waits_for_the_answers_of_both_sides, 0, 2);
+    tcase_add_loop_test(t, a_completed_source_alone_is_no_success, 0, 3);
+    tcase_add_loop_test(t, a_safe_switch_is_always_asked_for, 0, 8);
+    tcase_add_test(t, a_cancel_towards_post_copy_waits_and_is_then_refused);
     tcase_add_loop_test(t, no_cancel_leaves_once_post_copy_was_asked_for, 0, 2);
     tcase_add_loop_test(t, nothing_is_set_before_an_earlier_failure_is_cleaned_up, 0, 2);
     tcase_add_test(t, the_network_is_decided_once);
