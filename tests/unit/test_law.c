@@ -343,6 +343,16 @@ END_TEST
 
 /* ---- ports of a recovery ---- */
 
+static void interrupt(void)
+{
+    f.m.phase = MIG_RECOVER;
+    f.m.continued = f.m.postcopy_asked = f.m.handed_over = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        f.m.side[i].migrate.status = f.m.recover.was[i] = QAPI_MIG_POSTCOPY_PAUSED;
+}
+
 static bool listens_again(void)
 {
     f.todo.n = 0;
@@ -354,14 +364,9 @@ static bool listens_again(void)
  * failed at once. */
 START_TEST(a_port_to_which_a_connection_may_come_is_not_used_again)
 {
-    f.m.phase = MIG_RECOVER;
-    f.m.continued = f.m.postcopy_asked = f.m.handed_over = true;
+    interrupt();
     f.m.spec.port_first = 5000;
     f.m.spec.port_last = 5001;
-    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
-    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
-    for (unsigned i = 0; i < MIG_SIDES; i++)
-        f.m.side[i].migrate.status = QAPI_MIG_POSTCOPY_PAUSED;
     ck_assert(listens_again());
     const uint16_t first = f.m.recover.port;
     recover_expect_connection(&f.m);
@@ -378,6 +383,21 @@ START_TEST(a_port_to_which_a_connection_may_come_is_not_used_again)
     recover_expect_connection(&f.m);
     recover_free_port(&f.m);
     ck_assert(listens_again());
+}
+END_TEST
+
+/* From the moment when the source is told to. */
+START_TEST(a_resume_may_bring_a_connection_to_its_port)
+{
+    interrupt();
+    f.m.spec.port_first = f.m.spec.port_last = 5000;
+    f.m.stage = SETTLE;
+    f.m.recover.port = 5000;
+    ck_assert(listens_again());
+    f.m.stage = SETTLE;
+    pass_time();
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_MIGRATE_RESUME], 0);
+    ck_assert(!listens_again());
 }
 END_TEST
 
@@ -423,6 +443,22 @@ START_TEST(a_safe_switch_is_always_asked_for)
     ck_assert(configure_ask_caps(&f.m, MIG_SRC, &cmd));
     ck_assert_int_eq(cmd.command, QAPI_SET_CAPS);
     ck_assert((cmd.u.caps.mask & cmd.u.caps.on & needed) == needed);
+}
+END_TEST
+
+/* Somebody has begun it without: then its switch is not safe, and it is not ours to end. */
+START_TEST(a_move_without_a_safe_switch_is_not_taken_up)
+{
+    const uint64_t needed =
+        QAPI_CAP_BIT(RETURN_PATH) | QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER);
+    f.m.phase = MIG_PREFLIGHT;
+    f.m.started = false;
+    f.m.side[MIG_SRC].caps_found.on = (UINT64_C(1) << QAPI_CAP_COUNT) - 1;
+    ck_assert(preflight_is_ours(&f.m));
+    f.m.side[MIG_SRC].caps_found.on &= _i ? ~QAPI_CAP_BIT(RETURN_PATH) : ~needed;
+    ck_assert(!preflight_is_ours(&f.m));
+    f.m.side[MIG_SRC].caps_found.on = ~QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER);
+    ck_assert(!preflight_is_ours(&f.m));
 }
 END_TEST
 
@@ -493,6 +529,8 @@ int main(void)
     tcase_add_test(t, an_answer_that_is_older_than_resume_does_not_take_it_back);
     tcase_add_loop_test(t, a_fresh_destination_waits_for_the_death_of_the_old_one, 0, 4);
     tcase_add_test(t, a_port_to_which_a_connection_may_come_is_not_used_again);
+    tcase_add_test(t, a_resume_may_bring_a_connection_to_its_port);
+    tcase_add_loop_test(t, a_move_without_a_safe_switch_is_not_taken_up, 0, 2);
     tcase_add_loop_test(t, cont_waits_for_the_answers_of_both_sides, 0, 2);
     tcase_add_loop_test(t, a_completed_source_alone_is_no_success, 0, 3);
     tcase_add_loop_test(t, a_safe_switch_is_always_asked_for, 0, 8);
