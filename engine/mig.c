@@ -264,6 +264,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .dst = owner_side(&m->side[MIG_DST]),
         .only_connected = m->stream_open && !m->started,
         .continued = m->continued,
+        .postcopy_asked = m->postcopy_asked,
         .cont_refused = m->cont_refused,
         .handed_over = m->handed_over || (m->self_start && ran) ||
                        (unheard && dst->resume_t_ns != 0),

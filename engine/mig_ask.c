@@ -125,6 +125,7 @@ uint64_t mig_send(struct mig *m,
                   int row)
 {
     assert(m->side[side].link == MIG_LINK_UP);
+    assert(row < 0 || leave_for(side, cmd->command) == 0); /* recipes ask for no leave */
     struct mig_ask *a = m->ask;
     while (a < m->ask + MIG_ASKS_MAX && a->id != 0)
         a++;

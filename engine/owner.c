@@ -452,6 +452,10 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
     /* Whatever the row: nothing may give the source its guest back while the destination may start. */
     if (f->self_start && !(dst & D_STOPPED))
         v->may &= ~(unsigned)(MAY_CANCEL | MAY_YANK | MAY_CONT_SRC);
+    /* A cancel that crosses the switch to post-copy destroys the guest (7.2; fact sheet 3.7). A source
+     * that still waits in pre-switchover does not cross it. */
+    if (f->postcopy_asked && (src != S_AT_SWITCH || f->continued))
+        v->may &= ~(unsigned)MAY_CANCEL;
 }
 
 unsigned owner_rows(void)

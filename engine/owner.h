@@ -34,6 +34,8 @@ struct owner_facts {
     /* migrate-continue was sent, or the source was seen beyond it: before that the destination
      * cannot have the device state, so it cannot run, whatever becomes of it. */
     bool continued;
+    /* migrate-start-postcopy was sent. */
+    bool postcopy_asked;
     /* The destination refused cont, and has not run since. */
     bool cont_refused;
     /* cont was sent to the destination (its guest may have run), or its paused guest was accepted

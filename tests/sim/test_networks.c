@@ -354,6 +354,18 @@ START_TEST(no_other_is_usable)
 }
 END_TEST
 
+/* Nothing is gained by giving it up. */
+START_TEST(silence_is_waited_out_where_no_other_is_usable)
+{
+    lose(MODEL_NET_SILENT, MIG_PRECOPY, MODEL_S);
+    later.local[1].up = false;
+    u.set[0] = "progress-timeout=60s";
+    move(NULL);
+    ck_assert_int_eq(sim.result.outcome, OUTCOME_ABORTED);
+    ck_assert_uint_eq(sim.n_replaced, 0);
+}
+END_TEST
+
 START_TEST(retries_are_counted)
 {
     lose(MODEL_NET_RESET, MIG_PRECOPY, MODEL_S);
@@ -577,6 +589,7 @@ int main(void)
     tcase_add_loop_test(t, what_was_not_the_network_is_not_started_again, 0, 2);
     tcase_add_test(t, bytes_that_stand_still_prove_nothing);
     tcase_add_test(t, no_other_is_usable);
+    tcase_add_test(t, silence_is_waited_out_where_no_other_is_usable);
     tcase_add_test(t, retries_are_counted);
     tcase_add_loop_test(t, a_command_that_goes_wrong, 0, 3);
     tcase_add_loop_test(t, a_cancel_ends_it, 0, 3);

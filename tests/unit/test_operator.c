@@ -190,6 +190,14 @@ START_TEST(postcopy_needs_the_capability_on_both_sides)
 }
 END_TEST
 
+START_TEST(throttling_needs_the_capability_of_the_source)
+{
+    ck_assert_int_eq(read_set("throttle.allowed=true", NULL), 0);
+    f.m.side[MIG_SRC].caps_changed = 0;
+    expect_refused("throttle.allowed: QEMU takes the capability (auto-converge) only before");
+}
+END_TEST
+
 START_TEST(nothing_is_asked_for_twice)
 {
     say(MIG_OPERATOR_POSTCOPY);
@@ -549,6 +557,7 @@ static Suite *suite(void)
                         (int)(sizeof(bad) / sizeof(bad[0])));
     tcase_add_test(t, a_set_of_nothing_is_refused);
     tcase_add_loop_test(t, postcopy_needs_the_capability_on_both_sides, 0, MIG_SIDES);
+    tcase_add_test(t, throttling_needs_the_capability_of_the_source);
     tcase_add_test(t, nothing_is_asked_for_twice);
     tcase_add_test(t, a_guest_that_does_not_run_cannot_be_stopped);
     tcase_add_test(t, the_owner_table_is_asked);

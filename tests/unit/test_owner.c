@@ -226,6 +226,9 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
         return "both sides may quit";
     if ((may & (MAY_CANCEL | MAY_CONTINUE | MAY_POSTCOPY)) && is_postcopy(f->src.status))
         return "post-copy is cancelled";
+    if (f->postcopy_asked && (may & MAY_CANCEL) &&
+        (f->continued || f->src.status != QAPI_MIG_PRE_SWITCHOVER))
+        return "a cancel may cross the switch to post-copy";
     if ((may & MAY_CANCEL) && v->owner == OWNER_DST)
         return "the destination's guest is cancelled";
     if ((may & MAY_YANK) &&
@@ -290,6 +293,7 @@ START_TEST(the_law_holds_for_all_facts)
                     .continued = (flags & 4) != 0,
                     .self_start = (flags & 12) == 12, /* only then */
                     .unwatched = (flags & 16) != 0,
+                    .postcopy_asked = (flags & 18) == 18, /* as good as any two */
                     .done_before = (flags & 32) != 0,
                 };
                 struct owner_view v;

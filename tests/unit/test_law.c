@@ -1,0 +1,551 @@
+/* Rules of the law (engine/README.md), each against the machine fed by hand: what no whole move shows,
+ * since two rules would have to be broken for it. */
+#include <check.h>
+#include <string.h>
+
+#include "engine/base/units.h"
+#include "engine/configure_priv.h"
+#include "engine/mig.h"
+#include "engine/recover_priv.h"
+
+static struct fixture {
+    struct mig m;
+    struct mig_todo todo;
+    uint64_t id[MIG_SIDES][QAPI_COMMAND_COUNT]; /* of what was sent last; 0: nothing was */
+} f;
+
+/* Memory moves, and both sides answer. */
+static void setup(void)
+{
+    const struct mig_spec spec = {
+        .source = "/s", .destination = "/d", .address = "192.0.2.7"};
+    const struct policy policy = {.name = "test"};
+    memset(&f, 0, sizeof(f));
+    mig_init(&f.m, &spec, &policy);
+    f.m.phase = MIG_PRECOPY;
+    f.m.now_ns = f.m.phase_ns = f.m.stage_ns = QF_NS_PER_S;
+    f.m.started = f.m.incoming_asked = f.m.guest_ran = true;
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        f.m.side[i].link = MIG_LINK_UP;
+        f.m.side[i].oob = true;
+        f.m.side[i].migrate.status = QAPI_MIG_ACTIVE;
+    }
+    f.m.side[MIG_SRC].run = QAPI_RUN_RUNNING;
+    f.m.side[MIG_DST].run = QAPI_RUN_INMIGRATE;
+}
+
+static void teardown(void)
+{
+}
+
+static void step(struct mig_event *ev)
+{
+    ev->t_ns = f.m.now_ns + QF_NS_PER_MS;
+    mig_step(&f.m, ev, &f.todo);
+    for (unsigned i = 0; i < f.todo.n; i++)
+        if (f.todo.item[i].kind == MIG_DO_SEND)
+            f.id[f.todo.item[i].side][f.todo.item[i].u.send.cmd.command] =
+                f.todo.item[i].u.send.id;
+}
+
+static void pass_time(void)
+{
+    step(&(struct mig_event){.kind = MIG_EV_TIMER});
+}
+
+static void unplug(enum mig_side_id side)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
+    ev.u.qmp.kind = QAPI_EVENT_DEVICE_DELETED;
+    strcpy(ev.u.qmp.reason, "nic");
+    step(&ev);
+}
+
+static void answer_look(enum mig_side_id side,
+                        enum qapi_run_state run,
+                        enum qapi_mig_status status)
+{
+    struct mig_event ev = {.kind = MIG_EV_REPLY, .side = side};
+    ck_assert_uint_ne(f.id[side][QAPI_QUERY_STATUS], 0);
+    ck_assert_uint_ne(f.id[side][QAPI_QUERY_MIGRATE], 0);
+    ev.id = f.id[side][QAPI_QUERY_STATUS];
+    ev.u.reply.command = QAPI_QUERY_STATUS;
+    ev.u.reply.u.run = run;
+    step(&ev);
+    ev = (struct mig_event){.kind = MIG_EV_REPLY, .side = side};
+    ev.id = f.id[side][QAPI_QUERY_MIGRATE];
+    ev.u.reply.command = QAPI_QUERY_MIGRATE;
+    ev.u.reply.u.migrate.status = status;
+    step(&ev);
+}
+
+/* ---- devices ---- */
+
+START_TEST(a_device_that_goes_ends_the_move)
+{
+    const enum mig_side_id side = _i % 2 ? MIG_DST : MIG_SRC;
+    if (_i / 2) {
+        f.m.phase = MIG_SWITCHOVER;
+        f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+        f.m.side[MIG_SRC].migrate.status = QAPI_MIG_PRE_SWITCHOVER;
+    }
+    unplug(side);
+    ck_assert_int_eq(f.m.phase, MIG_ROLLBACK);
+    ck_assert_ptr_nonnull(strstr(f.m.reason, "nic was unplugged on the"));
+    ck_assert_ptr_nonnull(strstr(f.m.reason, mig_side_name(side)));
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_MIGRATE_CONTINUE], 0);
+}
+END_TEST
+
+/* The source cannot have its guest back any more at a word of ours, so it is too late for that. */
+START_TEST(a_device_that_goes_after_the_switch_does_not)
+{
+    f.m.phase = MIG_SWITCHOVER;
+    f.m.continued = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_DEVICE;
+    unplug(MIG_SRC);
+    ck_assert_int_eq(f.m.phase, MIG_SWITCHOVER);
+    ck_assert(!f.m.has_reason);
+}
+END_TEST
+
+/* ---- who may be told what ---- */
+
+static bool is_sent(void)
+{
+    for (unsigned i = 0; i < f.todo.n; i++)
+        if (f.todo.item[i].kind == MIG_DO_SEND)
+            return true;
+    return false;
+}
+
+/* Whatever a phase thinks of it: the way out asks the table. Memory is being copied here. */
+START_TEST(what_the_owner_does_not_allow_is_not_sent)
+{
+    static const struct {
+        enum mig_side_id side;
+        enum qapi_command command;
+    } table[] = {
+        {MIG_SRC, QAPI_CONT},
+        {MIG_DST, QAPI_CONT},
+        {MIG_SRC, QAPI_QUIT},
+        {MIG_DST, QAPI_QUIT},
+        {MIG_SRC, QAPI_MIGRATE},
+        {MIG_SRC, QAPI_MIGRATE_CONTINUE},
+        {MIG_SRC, QAPI_MIGRATE_PAUSE},
+        {MIG_DST, QAPI_MIGRATE_PAUSE},
+        {MIG_DST, QAPI_MIGRATE_RECOVER},
+        {MIG_SRC, QAPI_MIGRATE_RESUME},
+        {MIG_DST, QAPI_YANK},
+    };
+    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        f.todo.n = 0;
+        const bool is_done = mig_act(&f.m, &f.todo, table[i].side, table[i].command);
+        ck_assert_msg(!is_done && !is_sent(), "%s to the %s",
+                      qapi_command_name(table[i].command), mig_side_name(table[i].side));
+    }
+    f.todo.n = 0;
+    ck_assert(mig_act(&f.m, &f.todo, MIG_SRC, QAPI_MIGRATE_CANCEL));
+    ck_assert(is_sent());
+}
+END_TEST
+
+/* ---- what is known ---- */
+
+/* The destination has said that it runs; an answer that was put together before says otherwise. */
+START_TEST(an_answer_that_is_older_than_resume_does_not_take_it_back)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_DST};
+    pass_time();
+    const uint64_t id = f.id[MIG_DST][QAPI_QUERY_STATUS];
+    ck_assert_uint_ne(id, 0);
+    ev.u.qmp.kind = QAPI_EVENT_RESUME;
+    step(&ev);
+    ev = (struct mig_event){.kind = MIG_EV_REPLY, .side = MIG_DST, .id = id};
+    ev.u.reply.command = QAPI_QUERY_STATUS;
+    ev.u.reply.u.run = QAPI_RUN_INMIGRATE;
+    step(&ev);
+    ck_assert_int_eq(f.m.side[MIG_DST].run, QAPI_RUN_RUNNING);
+}
+END_TEST
+
+/* ---- the end ---- */
+
+/* Events, and what was known before, are not enough: both sides are asked, and both have answered. */
+START_TEST(cont_waits_for_the_answers_of_both_sides)
+{
+    const enum mig_side_id first = _i ? MIG_DST : MIG_SRC;
+    const enum mig_side_id second = _i ? MIG_SRC : MIG_DST;
+    static const enum qapi_run_state run[] = {QAPI_RUN_POSTMIGRATE, QAPI_RUN_PAUSED};
+    f.m.phase = MIG_FINISH;
+    f.m.continued = true;
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        f.m.side[i].run = run[i];
+        f.m.side[i].migrate.status = QAPI_MIG_COMPLETED;
+    }
+    pass_time();
+    ck_assert_uint_eq(f.id[MIG_DST][QAPI_CONT], 0);
+    answer_look(first, run[first], QAPI_MIG_COMPLETED);
+    pass_time();
+    ck_assert_uint_eq(f.id[MIG_DST][QAPI_CONT], 0);
+    /* its answers come in any order with the timer's looks */
+    answer_look(second, run[second], QAPI_MIG_COMPLETED);
+    if (f.id[MIG_DST][QAPI_CONT] == 0)
+        answer_look(first, run[first], QAPI_MIG_COMPLETED);
+    ck_assert_uint_ne(f.id[MIG_DST][QAPI_CONT], 0);
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_CONT], 0);
+}
+END_TEST
+
+/* The source is done, the destination takes the last of it in, or says nothing of the kind. */
+START_TEST(a_completed_source_alone_is_no_success)
+{
+    static const enum qapi_mig_status status[] = {QAPI_MIG_ACTIVE, QAPI_MIG_NONE,
+                                                  QAPI_MIG_FAILED};
+    f.m.phase = MIG_FINISH;
+    f.m.continued = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_POSTMIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_COMPLETED;
+    pass_time();
+    answer_look(MIG_SRC, QAPI_RUN_POSTMIGRATE, QAPI_MIG_COMPLETED);
+    answer_look(MIG_DST, QAPI_RUN_INMIGRATE, status[_i]);
+    ck_assert_uint_eq(f.id[MIG_DST][QAPI_CONT], 0);
+    ck_assert(!f.m.handed_over);
+    ck_assert_int_ne(f.m.phase, MIG_DONE);
+}
+END_TEST
+
+/* ---- a cancel and post-copy ---- */
+
+static void become(enum mig_side_id side, enum qapi_mig_status status)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = status;
+    step(&ev);
+}
+
+/* A move that is given up for another reason: the destination's monitor is lost, say. */
+START_TEST(no_cancel_leaves_once_post_copy_was_asked_for)
+{
+    const bool continued = _i == 1;
+    f.m.phase = MIG_ROLLBACK;
+    f.m.postcopy_asked = true;
+    f.m.has_reason = true;
+    pass_time();
+    answer_look(MIG_DST, QAPI_RUN_INMIGRATE, QAPI_MIG_ACTIVE);
+    answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_ACTIVE);
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_MIGRATE_CANCEL], 0);
+    f.m.continued = continued;
+    become(MIG_SRC, QAPI_MIG_PRE_SWITCHOVER);
+    pass_time();
+    answer_look(MIG_DST, QAPI_RUN_INMIGRATE, QAPI_MIG_ACTIVE);
+    answer_look(MIG_SRC, QAPI_RUN_FINISH_MIGRATE, QAPI_MIG_PRE_SWITCHOVER);
+    ck_assert_int_eq(f.id[MIG_SRC][QAPI_MIGRATE_CANCEL] != 0, !continued);
+}
+END_TEST
+
+/* A wish to cancel is kept until the switch, and refused in it. */
+START_TEST(a_cancel_towards_post_copy_waits_and_is_then_refused)
+{
+    f.m.postcopy_asked = true;
+    step(&(struct mig_event){.kind = MIG_EV_CANCEL});
+    ck_assert_int_eq(f.m.phase, MIG_PRECOPY);
+    ck_assert(f.m.cancel_wanted);
+    f.m.phase = MIG_SWITCHOVER;
+    f.m.continued = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    become(MIG_SRC, QAPI_MIG_DEVICE);
+    ck_assert_int_eq(f.m.phase, MIG_SWITCHOVER);
+    ck_assert(!f.m.cancel_wanted);
+    ck_assert(!f.m.has_reason);
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_MIGRATE_CANCEL], 0);
+}
+END_TEST
+
+/* ---- an earlier migration ---- */
+
+static void answer_yank(bool is_there)
+{
+    struct mig_event ev = {.kind = MIG_EV_REPLY, .side = MIG_SRC};
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_QUERY_YANK], 0);
+    ev.id = f.id[MIG_SRC][QAPI_QUERY_YANK];
+    ev.u.reply.command = QAPI_QUERY_YANK;
+    ev.u.reply.u.yank_migration = is_there;
+    f.id[MIG_SRC][QAPI_QUERY_YANK] = 0;
+    step(&ev);
+}
+
+/* One that somebody has begun, and that has failed a moment ago. */
+START_TEST(nothing_is_set_before_an_earlier_failure_is_cleaned_up)
+{
+    f.m.phase = MIG_PREFLIGHT;
+    f.m.started = f.m.incoming_asked = false;
+    f.m.judged = true;
+    f.m.side[MIG_SRC].migrate.status = _i ? QAPI_MIG_CANCELLED : QAPI_MIG_FAILED;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_NONE;
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned ms = 0; ms < 20; ms++)
+            pass_time();
+        ck_assert_int_eq(f.m.phase, MIG_PREFLIGHT);
+        answer_yank(true);
+    }
+    for (unsigned ms = 0; ms < 20; ms++)
+        pass_time();
+    ck_assert_int_eq(f.m.phase, MIG_PREFLIGHT);
+    answer_yank(false);
+    ck_assert_int_ne(f.m.phase, MIG_PREFLIGHT);
+    ck_assert(!f.m.has_reason);
+}
+END_TEST
+
+/* ---- networks ---- */
+
+/* The first word decides, and stands in the journal; another one, of a question that was asked late,
+ * changes nothing. */
+START_TEST(the_network_is_decided_once)
+{
+    static const struct netsel_facts nothing;
+    f.m.phase = MIG_CONNECT;
+    f.m.started = false;
+    f.m.side[MIG_SRC].link = f.m.side[MIG_DST].link = MIG_LINK_OPENING;
+    f.m.spec.networks.n = 2;
+    f.m.network_known = true;
+    f.m.network = (struct netsel_choice){.n = 2, .chosen = 1};
+    step(&(struct mig_event){.kind = MIG_EV_NETWORK, .u.network = &nothing});
+    ck_assert_int_eq(f.m.phase, MIG_CONNECT);
+    ck_assert_uint_eq(f.m.network.n, 2);
+    ck_assert_int_eq(f.m.network.chosen, 1);
+}
+END_TEST
+
+/* Not beside one that may yet run the guest: it is dead, or cannot have got the device state. */
+START_TEST(a_fresh_destination_waits_for_the_death_of_the_old_one)
+{
+    enum { QUIT = 1 }; /* phase_again.c */
+    const bool gone = _i % 2;
+    const bool continued = _i / 2;
+    bool is_started = false;
+    f.m.phase = MIG_AGAIN;
+    f.m.stage = QUIT;
+    f.m.has_reason = f.m.network_known = f.m.next_known = true;
+    f.m.continued = continued;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_FAILED;
+    f.m.side[MIG_DST].link = MIG_LINK_DOWN;
+    f.m.side[MIG_DST].gone = gone;
+    pass_time();
+    for (unsigned i = 0; i < f.todo.n; i++)
+        is_started = is_started || f.todo.item[i].kind == MIG_DO_RESTART;
+    ck_assert_int_eq(is_started, gone || !continued);
+}
+END_TEST
+
+/* ---- ports of a recovery ---- */
+
+static void interrupt(void)
+{
+    f.m.phase = MIG_RECOVER;
+    f.m.continued = f.m.postcopy_asked = f.m.handed_over = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
+    for (unsigned i = 0; i < MIG_SIDES; i++)
+        f.m.side[i].migrate.status = f.m.recover.was[i] = QAPI_MIG_POSTCOPY_PAUSED;
+}
+
+static bool listens_again(void)
+{
+    f.todo.n = 0;
+    recover_listen(&f.m, &f.todo);
+    return is_sent();
+}
+
+/* Of two ports: the other one, then none, until the kernel must have given up; one that is known to have
+ * failed at once. */
+START_TEST(a_port_to_which_a_connection_may_come_is_not_used_again)
+{
+    interrupt();
+    f.m.spec.port_first = 5000;
+    f.m.spec.port_last = 5001;
+    ck_assert(listens_again());
+    const uint16_t first = f.m.recover.port;
+    recover_expect_connection(&f.m);
+    ck_assert(listens_again());
+    ck_assert_uint_ne(f.m.recover.port, first);
+    recover_expect_connection(&f.m);
+    ck_assert(!listens_again());
+    f.m.now_ns += qf_ms_to_ns(RECOVER_SYN_MS) - 1;
+    ck_assert(!listens_again());
+    f.m.now_ns += 1;
+    ck_assert(listens_again());
+    recover_expect_connection(&f.m);
+    ck_assert(listens_again());
+    recover_expect_connection(&f.m);
+    recover_free_port(&f.m);
+    ck_assert(listens_again());
+}
+END_TEST
+
+/* From the moment when the source is told to. */
+START_TEST(a_resume_may_bring_a_connection_to_its_port)
+{
+    interrupt();
+    f.m.spec.port_first = f.m.spec.port_last = 5000;
+    f.m.stage = SETTLE;
+    f.m.recover.port = 5000;
+    ck_assert(listens_again());
+    f.m.stage = SETTLE;
+    pass_time();
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_MIGRATE_RESUME], 0);
+    ck_assert(!listens_again());
+}
+END_TEST
+
+/* ---- capabilities ---- */
+
+static bool is_on(const struct qapi_cmd *cmd, uint64_t bit)
+{
+    return (cmd->u.caps.mask & cmd->u.caps.on & bit) != 0;
+}
+
+/* Whatever preflight has made of the wishes: CONFIGURE never turns both on in a QEMU whose word for
+ * it does not count. */
+START_TEST(channels_and_post_copy_are_never_turned_on_together_on_7_2)
+{
+    const uint64_t all = (UINT64_C(1) << QAPI_CAP_COUNT) - 1;
+    const uint64_t old = all & ~QAPI_CAP_BIT(MAPPED_RAM);
+    f.m.policy.postcopy_allowed = true;
+    f.m.channels = 4;
+    for (unsigned pair = 0; pair < 4; pair++) {
+        f.m.side[MIG_SRC].caps_found.offered = pair & 1 ? all : old;
+        f.m.side[MIG_DST].caps_found.offered = pair & 2 ? all : old;
+        for (unsigned i = 0; i < MIG_SIDES; i++) {
+            struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
+            ck_assert(configure_ask_caps(&f.m, (enum mig_side_id)i, &cmd));
+            ck_assert(is_on(&cmd, QAPI_CAP_BIT(MULTIFD)));
+            ck_assert_int_eq(is_on(&cmd, QAPI_CAP_BIT(POSTCOPY_RAM)), pair == 3);
+            ck_assert(!is_on(&cmd, QAPI_CAP_BIT(POSTCOPY_PREEMPT)));
+        }
+    }
+}
+END_TEST
+
+/* Whatever was found there, and whatever the policy. */
+START_TEST(a_safe_switch_is_always_asked_for)
+{
+    const uint64_t needed =
+        QAPI_CAP_BIT(RETURN_PATH) | QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER);
+    f.m.policy.postcopy_allowed = _i & 1;
+    f.m.channels = _i & 2 ? 4 : 0;
+    f.m.self_start = _i & 4;
+    f.m.side[MIG_SRC].caps_found.offered = (UINT64_C(1) << QAPI_CAP_COUNT) - 1;
+    struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
+    ck_assert(configure_ask_caps(&f.m, MIG_SRC, &cmd));
+    ck_assert_int_eq(cmd.command, QAPI_SET_CAPS);
+    ck_assert((cmd.u.caps.mask & cmd.u.caps.on & needed) == needed);
+}
+END_TEST
+
+/* Somebody has begun it without: then its switch is not safe, and it is not ours to end. */
+START_TEST(a_move_without_a_safe_switch_is_not_taken_up)
+{
+    const uint64_t needed =
+        QAPI_CAP_BIT(RETURN_PATH) | QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER);
+    f.m.phase = MIG_PREFLIGHT;
+    f.m.started = false;
+    f.m.side[MIG_SRC].caps_found.on = (UINT64_C(1) << QAPI_CAP_COUNT) - 1;
+    ck_assert(preflight_is_ours(&f.m));
+    f.m.side[MIG_SRC].caps_found.on &= _i ? ~QAPI_CAP_BIT(RETURN_PATH) : ~needed;
+    ck_assert(!preflight_is_ours(&f.m));
+    f.m.side[MIG_SRC].caps_found.on = ~QAPI_CAP_BIT(PAUSE_BEFORE_SWITCHOVER);
+    ck_assert(!preflight_is_ours(&f.m));
+}
+END_TEST
+
+/* What somebody has left on would go over to the stream: with channels, on machines of 7.2, a deadlock. */
+START_TEST(preempt_is_turned_off_on_both_sides)
+{
+    for (unsigned i = 0; i < MIG_SIDES; i++) {
+        struct qapi_cmd cmd = {.command = QAPI_COMMAND_COUNT};
+        f.m.side[i].caps_found.offered = (UINT64_C(1) << QAPI_CAP_COUNT) - 1;
+        f.m.side[i].caps_found.on = QAPI_CAP_BIT(POSTCOPY_PREEMPT);
+        ck_assert(configure_ask_caps(&f.m, (enum mig_side_id)i, &cmd));
+        ck_assert(cmd.u.caps.mask & QAPI_CAP_BIT(POSTCOPY_PREEMPT));
+        ck_assert(!is_on(&cmd, QAPI_CAP_BIT(POSTCOPY_PREEMPT)));
+    }
+}
+END_TEST
+
+/* ---- deadlines ---- */
+
+START_TEST(every_command_has_a_deadline)
+{
+    for (unsigned c = 0; c < QAPI_COMMAND_COUNT; c++) {
+        const uint32_t ms = mig_ask_deadline_ms((enum qapi_command)c);
+        ck_assert_msg(ms >= 1000 && ms <= 60000, "%s: %u ms",
+                      qapi_command_name((enum qapi_command)c), ms);
+    }
+}
+END_TEST
+
+/* ---- who is dead ---- */
+
+/* The end of a monitor alone is none; the kernel's word is, and QEMU's own. */
+START_TEST(a_lost_monitor_is_no_death)
+{
+    static const struct {
+        bool gone;
+        const char *said; /* SHUTDOWN's reason before it; NULL: none */
+        bool dead;
+    } ends[] = {{false, NULL, false},
+                {true, NULL, true},
+                {false, "host-qmp-quit", true},
+                {false, "host-signal", true},
+                {false, "guest-shutdown", false}};
+    for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        setup();
+        struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_DST};
+        ev.u.qmp.kind = QAPI_EVENT_SHUTDOWN;
+        if (ends[i].said) {
+            strcpy(ev.u.qmp.reason, ends[i].said);
+            step(&ev);
+        }
+        ev = (struct mig_event){.kind = MIG_EV_DOWN, .side = MIG_DST};
+        ev.u.down.gone = ends[i].gone;
+        step(&ev);
+        ck_assert_msg(f.m.side[MIG_DST].gone == ends[i].dead, "%u", i);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("law");
+    TCase *t = tcase_create("law");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_loop_test(t, a_device_that_goes_ends_the_move, 0, 4);
+    tcase_add_test(t, a_device_that_goes_after_the_switch_does_not);
+    tcase_add_test(t, what_the_owner_does_not_allow_is_not_sent);
+    tcase_add_test(t, an_answer_that_is_older_than_resume_does_not_take_it_back);
+    tcase_add_loop_test(t, a_fresh_destination_waits_for_the_death_of_the_old_one, 0, 4);
+    tcase_add_test(t, a_port_to_which_a_connection_may_come_is_not_used_again);
+    tcase_add_test(t, a_resume_may_bring_a_connection_to_its_port);
+    tcase_add_loop_test(t, a_move_without_a_safe_switch_is_not_taken_up, 0, 2);
+    tcase_add_loop_test(t, cont_waits_for_the_answers_of_both_sides, 0, 2);
+    tcase_add_loop_test(t, a_completed_source_alone_is_no_success, 0, 3);
+    tcase_add_loop_test(t, a_safe_switch_is_always_asked_for, 0, 8);
+    tcase_add_test(t, a_cancel_towards_post_copy_waits_and_is_then_refused);
+    tcase_add_loop_test(t, no_cancel_leaves_once_post_copy_was_asked_for, 0, 2);
+    tcase_add_loop_test(t, nothing_is_set_before_an_earlier_failure_is_cleaned_up, 0, 2);
+    tcase_add_test(t, the_network_is_decided_once);
+    tcase_add_test(t, channels_and_post_copy_are_never_turned_on_together_on_7_2);
+    tcase_add_test(t, preempt_is_turned_off_on_both_sides);
+    tcase_add_test(t, every_command_has_a_deadline);
+    tcase_add_test(t, a_lost_monitor_is_no_death);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
