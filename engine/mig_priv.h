@@ -51,6 +51,17 @@ void mig_forget_asks(struct mig *m, enum mig_side_id side);
  * is one that did not come back: the connection was lost, and the source runs on. */
 enum qf_code mig_unreachable(const struct mig *m, enum mig_side_id side, enum qf_code code);
 
+/* ---- the source's QEMU cleans up after a migration (mig_gate.c) ---- */
+
+/* Does this event say that it has? */
+bool mig_gate_opens(const struct mig_event *ev);
+
+/* It has been shut since then, for longer than cleaning up takes: it will not open. */
+bool mig_gate_stays_shut(const struct mig *m, int64_t since_ns);
+
+/* Ask, and wake the phase to ask again. */
+void mig_gate_ask(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
 /* ---- the way across (mig_network.c) ---- */
 
 /* Choose by what was found out. Too late, or twice: passed over. */
