@@ -242,39 +242,6 @@ bool mig_src_stopped(const struct mig *m)
             src->run != QAPI_RUN_SUSPENDED);
 }
 
-static struct owner_side owner_side(const struct mig_side *s)
-{
-    struct owner_side o = {.run = s->run, .status = s->migrate.status};
-    if (s->gone)
-        o.reach = OWNER_DEAD;
-    else if (s->silent || s->link != MIG_LINK_UP)
-        o.reach = OWNER_SILENT;
-    return o;
-}
-
-void mig_view(const struct mig *m, struct owner_view *v)
-{
-    const struct mig_side *dst = &m->side[MIG_DST];
-    const bool is_in = dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
-    const bool unheard = m->self_start || (m->taken_up && m->dst_conts == 0);
-    const bool ran = dst->resume_t_ns != 0 || dst->run == QAPI_RUN_RUNNING ||
-                     (m->dst_unwatched && is_in); /* and was stopped since, for all we know */
-    const struct owner_facts f = {
-        .src = owner_side(&m->side[MIG_SRC]),
-        .dst = owner_side(&m->side[MIG_DST]),
-        .only_connected = m->stream_open && !m->started,
-        .continued = m->continued,
-        .cont_refused = m->cont_refused,
-        .handed_over = m->handed_over || (m->self_start && ran) ||
-                       (unheard && dst->resume_t_ns != 0),
-        .self_start = m->self_start && m->continued,
-        .unwatched = m->dst_unwatched,
-        .src_left = m->src_left,
-        .done_before = m->done_before,
-    };
-    owner_of(&f, v);
-}
-
 /* ---- moving ---- */
 
 void mig_go(struct mig *m, enum mig_phase to)
