@@ -5,7 +5,6 @@
 
 #include "engine/base/units.h"
 #include "engine/mig_priv.h"
-enum { STOP_MARK_PERCENT = 97 };
 
 /* ---- phases: name, handler, legal next phases, deadline ---- */
 
@@ -207,31 +206,14 @@ bool mig_is_written(const struct mig *m)
 
 void mig_stop_guest(struct mig *m, struct mig_todo *todo)
 {
-    const enum qapi_param mark = QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
-    struct mig_side *src = &m->side[MIG_SRC];
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     m->guest_paused = true;
     (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
-    if (!(src->params_found.has & (1U << (unsigned)mark)))
+    if (!mig_can_mark(m, MIG_MARK_STOPPED))
         return;
-    cmd.u.params.has = 1U << (unsigned)mark;
-    cmd.u.params.value[mark] = STOP_MARK_PERCENT;
-    src->params_changed |= cmd.u.params.has;
+    mig_put_mark(&cmd.u.params, MIG_MARK_STOPPED);
+    m->side[MIG_SRC].params_changed |= cmd.u.params.has;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
-}
-
-bool mig_is_stop_marked(const struct mig *m)
-{
-    const struct qapi_params *p = &m->side[MIG_SRC].params_found;
-    const enum qapi_param mark = QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
-    return (p->has & (1U << (unsigned)mark)) && p->value[mark] == STOP_MARK_PERCENT;
-}
-
-bool mig_is_self_marked(const struct mig *m)
-{
-    const struct qapi_params *p = &m->side[MIG_SRC].params_found;
-    const enum qapi_param mark = QAPI_PARAM_X_CHECKPOINT_DELAY;
-    return (p->has & (1U << (unsigned)mark)) && p->value[mark] == MIG_SELF_MARK_MS;
 }
 
 bool mig_src_stopped(const struct mig *m)

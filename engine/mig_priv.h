@@ -145,6 +145,32 @@ void mig_stall_restart(struct mig *m);
 /* MIG_EV_NETWORK: what it says of the path in use. */
 void mig_stall_take_path(struct mig *m, const struct netsel_facts *f);
 
+/* ---- marks for the next qferry in the source's parameters (mig_marks.c) ---- */
+
+enum mig_mark {
+    MIG_MARK_STOPPED,   /* qferry has stopped the guest: it is to run in the end */
+    MIG_MARK_SELF_START /* --self-start: the destination starts the guest by itself */
+};
+
+/* The parameter that carries it. */
+enum qapi_param mig_mark_param(enum mig_mark mark);
+
+/* Is it in these, that are the source's? */
+bool mig_has_mark(const struct qapi_params *p, enum mig_mark mark);
+
+/* Does the source's QEMU have that parameter? */
+bool mig_can_mark(const struct mig *m, enum mig_mark mark);
+
+/* Put it among what is to be set on the source. */
+void mig_put_mark(struct qapi_params *p, enum mig_mark mark);
+
+/* Was it found in the source, left there by another qferry? Then it counts as changed from here on, by
+ * what was QEMU's default, and is put back so in the end. */
+bool mig_take_mark(struct mig *m, enum mig_mark mark);
+
+/* One that was taken is to be taken out now, with what is set on the source. */
+void mig_clear_taken_mark(const struct mig *m, struct qapi_params *p, enum mig_mark mark);
+
 /* ---- what a killed qferry knew (mig_memory.c) ---- */
 
 /* MIG_EV_MEMORY. */
@@ -336,20 +362,9 @@ void mig_sync(struct mig *m, struct mig_todo *todo);
  * cont for two seconds of a phase, not longer. */
 bool mig_is_written(const struct mig *m);
 
-/* Stop the guest on the source, to finish (or before memory moves), and leave a mark of it in QEMU,
- * so that a qferry which takes the move up knows that the guest is to run in the end: a
- * throttle-trigger-threshold that nobody else sets, and that means nothing while the guest is
- * stopped. After the stop, not before: what is between both is one message. */
+/* Stop the guest on the source, to finish (or before memory moves), and mark that. After the stop, not
+ * before: what is between both is one message. */
 void mig_stop_guest(struct mig *m, struct mig_todo *todo);
-bool mig_is_stop_marked(const struct mig *m);
-
-/* --self-start leaves a mark in the source's QEMU, too, before memory moves: who takes the move up has
- * to know, and nothing tells whether a destination starts by itself. A delay between COLO's checkpoints
- * means nothing to a migration without COLO (qapi/migration.json, x-checkpoint-delay; 7.2 to 11.1 take
- * it). */
-#define MIG_SELF_MARK_MS         19937
-#define MIG_SELF_MARK_DEFAULT_MS 20000
-bool mig_is_self_marked(const struct mig *m);
 
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
@@ -392,10 +407,6 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo);
 
 /* Whosever it was, it is being undone: to be looked at again in a moment. */
 bool preflight_is_unwinding(const struct mig *m);
-
-/* The mark of a self-start (below) is in the source: it is taken out in the end. */
-bool preflight_take_self_mark(struct mig *m);
-void preflight_take_stop_mark(struct mig *m);
 
 /* `attach`, and there is nothing: mig_fail. */
 void preflight_refuse_attach(struct mig *m);

@@ -338,8 +338,8 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
                        m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED ||
                        (m->has_leftovers && mig_memory_stopped_it(m));
-        (void)preflight_take_self_mark(m);
-        preflight_take_stop_mark(m);
+        (void)mig_take_mark(m, MIG_MARK_SELF_START);
+        (void)mig_take_mark(m, MIG_MARK_STOPPED);
         preflight_judge(m, todo);
         mig_use_network(m, todo);
         if (m->listens && strcmp(m->memory.address, m->spec.address) != 0)
