@@ -336,6 +336,12 @@ void move_end(struct move *m)
     expect_no_strays(m->w);
 }
 
+void move_kill(struct move *m)
+{
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
+    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
+}
+
 struct move *move_run(struct world *w, const char *const *extra)
 {
     struct move *m = move_begin(w, extra);

@@ -109,6 +109,9 @@ void move_wait_memory(struct move *m);
  * journal replays; no process is left. */
 void move_end(struct move *m);
 
+/* SIGKILL: it cannot say a word any more, and has ended. What it leaves behind is the test's affair. */
+void move_kill(struct move *m);
+
 /* The whole of it. */
 struct move *move_run(struct world *w, const char *const *extra);
 
