@@ -184,24 +184,12 @@ static json_t *range(const struct policy_range *r, const char *name, json_t *o)
     return o;
 }
 
-static const char *verdict_name(enum policy_verdict v)
-{
-    switch (v) {
-#define VERDICT_NAME(id, name) \
-    case POLICY_VERDICT_##id:  \
-        return name;
-        POLICY_VERDICTS(VERDICT_NAME)
-#undef VERDICT_NAME
-    }
-    return "?";
-}
-
 static json_t *forecast_json(const struct simulate_result *r)
 {
     if (!r->forecast.known)
         return json_null();
     json_t *o = json_pack("{s:I, s:s}", "at_ms", (json_int_t)r->forecast_ms, "verdict",
-                          verdict_name(r->forecast.verdict));
+                          policy_verdict_name(r->forecast.verdict));
     (void)range(&r->forecast.total_ms, "total_ms", o);
     (void)range(&r->forecast.downtime_ms, "downtime_ms", o);
     return range(&r->forecast.transferred_bytes, "transferred", o);
