@@ -218,10 +218,8 @@ void mig_stop_guest(struct mig *m, struct mig_todo *todo)
 
 bool mig_src_stopped(const struct mig *m)
 {
-    const struct mig_side *src = &m->side[MIG_SRC];
-    return m->guest_paused ||
-           (src->run != QAPI_RUN_RUNNING && src->run != QAPI_RUN_UNKNOWN &&
-            src->run != QAPI_RUN_SUSPENDED);
+    const enum qapi_run_state run = m->side[MIG_SRC].run;
+    return m->guest_paused || (!mig_guest_runs(run) && run != QAPI_RUN_UNKNOWN);
 }
 
 /* ---- moving ---- */

@@ -70,6 +70,17 @@ static void count_look(struct mig *m, struct mig_side *s, uint64_t id)
         m->dst_unwatched = false;
 }
 
+bool mig_guest_runs(enum qapi_run_state run)
+{
+    return run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED;
+}
+
+bool mig_is_undone(enum qapi_mig_status s)
+{
+    return s == QAPI_MIG_CANCELLING || s == QAPI_MIG_CANCELLED || s == QAPI_MIG_FAILING ||
+           s == QAPI_MIG_FAILED;
+}
+
 bool mig_is_broken(enum qapi_mig_status s)
 {
     return s == QAPI_MIG_POSTCOPY_PAUSED || s == QAPI_MIG_POSTCOPY_RECOVER_SETUP ||

@@ -372,6 +372,12 @@ bool mig_src_stopped(const struct mig *m);
 /* PRECOPY: measure what the guest dirties, beside the passes (mig_rhythm.c). For every event. */
 void mig_rhythm_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
 
+/* A guest that runs, or sleeps: that wakes by itself, or by a key. */
+bool mig_guest_runs(enum qapi_run_state run);
+
+/* Failed or cancelled, or about to be. */
+bool mig_is_undone(enum qapi_mig_status s);
+
 /* The memory is split between both sides: postcopy-active, -paused, -recover... */
 bool mig_is_split(enum qapi_mig_status s);
 

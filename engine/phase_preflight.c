@@ -247,9 +247,7 @@ static void give_up(struct mig *m)
 static bool is_cleaned_up(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     const enum qapi_mig_status s = m->side[MIG_SRC].migrate.status;
-    if ((s != QAPI_MIG_FAILED && s != QAPI_MIG_FAILING && s != QAPI_MIG_CANCELLED &&
-         s != QAPI_MIG_CANCELLING) ||
-        mig_gate_opens(ev))
+    if (!mig_is_undone(s) || mig_gate_opens(ev))
         return true;
     if (mig_gate_stays_shut(m, m->phase_ns)) {
         mig_fail(
@@ -335,8 +333,7 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         m->judged = true;
         if (!m->has_leftovers)
             mig_secure_adopt(m);
-        m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
-                       m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED ||
+        m->guest_ran = mig_guest_runs(m->side[MIG_SRC].run) ||
                        (m->has_leftovers && mig_memory_stopped_it(m));
         (void)mig_take_mark(m, MIG_MARK_SELF_START);
         (void)mig_take_mark(m, MIG_MARK_STOPPED);

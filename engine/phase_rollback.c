@@ -200,7 +200,7 @@ static bool is_back(const struct mig *m)
     const enum qapi_run_state run = m->side[MIG_SRC].run;
     if (!m->guest_ran)
         return run != QAPI_RUN_FINISH_MIGRATE;
-    return run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED;
+    return mig_guest_runs(run);
 }
 
 /* The guest stopped for a reason of its own, or by another hand: not ours to continue. */

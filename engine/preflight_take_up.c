@@ -124,8 +124,8 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
     m->migrate_ns = m->now_ns;
     /* What it was before the switch cannot be asked any more. A paused source is seen to be
      * paused; after the switch a move is taken to be that of a running guest. */
-    m->guest_ran = src->run == QAPI_RUN_RUNNING || src->run == QAPI_RUN_SUSPENDED ||
-                   src->run == QAPI_RUN_FINISH_MIGRATE || src->run == QAPI_RUN_POSTMIGRATE;
+    m->guest_ran = mig_guest_runs(src->run) || src->run == QAPI_RUN_FINISH_MIGRATE ||
+                   src->run == QAPI_RUN_POSTMIGRATE;
     if (src->run == QAPI_RUN_PAUSED && mig_take_mark(m, MIG_MARK_STOPPED)) {
         m->guest_ran = true; /* an earlier qferry stopped it, to finish */
         m->guest_paused = true;
