@@ -162,6 +162,12 @@ void expect_nobody_runs(struct world *w);
 json_t *settings_of(struct lab_vm *vm);
 void expect_settings(struct lab_vm *vm, const json_t *settings);
 
+/* As if qferry had not been here: both have their settings, w->dst listens nowhere. */
+void expect_as_found(struct world *w);
+
+/* ... and w->dst waits as it was started, the guest is on w->src. */
+void expect_not_begun(struct world *w);
+
 /* A destination whose incoming migration broke off: its process ends with status 1, or, from 9.1 on
  * where it can be told to stay, it says `failed` and is good for nothing but `quit`. */
 void expect_used_up(struct lab_vm *vm);
