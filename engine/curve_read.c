@@ -15,11 +15,6 @@ static const char *text_of(const json_t *o, const char *key)
     return text ? text : "";
 }
 
-static bool is_type(const json_t *line, const char *type)
-{
-    return strcmp(text_of(line, "type"), type) == 0;
-}
-
 static uint64_t number(const json_t *o, const char *key, uint64_t otherwise)
 {
     uint64_t v = otherwise;
@@ -143,15 +138,15 @@ static int read_line(struct reader *r, const json_t *line, struct qf_err *err)
     }
     if (!json_is_object(line) || !json_object_get(line, "type"))
         return qf_fail(err, QF_E_USAGE, "not a line of a journal: it has no type");
-    if (is_type(line, "do"))
+    if (journal_is_type(line, "do"))
         read_do(r, line);
-    else if (is_type(line, "event"))
+    else if (journal_is_type(line, "event"))
         read_event(r, line);
-    else if (is_type(line, "decision"))
+    else if (journal_is_type(line, "decision"))
         read_decision(r, line);
-    else if (is_type(line, "result"))
+    else if (journal_is_type(line, "result"))
         read_result(r, line);
-    else if (is_type(line, "sample"))
+    else if (journal_is_type(line, "sample"))
         return read_sample(r, line, err);
     return 0;
 }
@@ -192,7 +187,7 @@ bool curve_is_journal(const char *text, size_t len)
 {
     const char *end = len > 0 ? memchr(text, '\n', len) : NULL;
     json_t *json = qmp_json_parse(text, end ? (size_t)(end - text) : len, NULL);
-    const bool is = json && is_type(json, "journal");
+    const bool is = json && journal_is_type(json, "journal");
     json_decref(json);
     return is;
 }
