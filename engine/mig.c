@@ -232,6 +232,12 @@ void mig_go(struct mig *m, enum mig_phase to)
     m->go_to = to;
 }
 
+void mig_to_stage(struct mig *m, unsigned stage)
+{
+    m->stage = stage;
+    m->stage_ns = m->now_ns;
+}
+
 /* What must hold at every move. Our own bugs, never a peer's doing. */
 static void mig_invariant(const struct mig *m)
 {
@@ -348,8 +354,7 @@ static void enter(struct mig *m, struct mig_todo *todo)
     m->phase = m->go_to;
     m->phase_ns = m->now_ns;
     m->wake_ns = INT64_MAX;
-    m->stage = 0;
-    m->stage_ns = m->now_ns;
+    mig_to_stage(m, 0);
     mig_invariant(m);
     if (strcmp(mig_phase_name(from), mig_phase_name(m->phase)) != 0) {
         struct record *r = mig_record(todo, RECORD_PHASE);

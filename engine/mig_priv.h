@@ -287,6 +287,9 @@ void mig_operate(struct mig *m, const struct mig_operator *op, struct mig_todo *
 /* Move to another phase when the current handler returns. Legality is asserted. */
 void mig_go(struct mig *m, enum mig_phase to);
 
+/* Move to another stage within the phase, at once; what the stages are is the phase's. */
+void mig_to_stage(struct mig *m, unsigned stage);
+
 /* Send a harmless command: queries, settings, stop of a destination in inmigrate. */
 uint64_t mig_ask(struct mig *m,
                  struct mig_todo *todo,

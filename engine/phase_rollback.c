@@ -34,8 +34,7 @@ enum {
 
 static void next_stage(struct mig *m, unsigned stage)
 {
-    m->stage = stage;
-    m->stage_ns = m->now_ns;
+    mig_to_stage(m, stage);
     m->side[MIG_SRC].fresh = false;
 }
 
