@@ -140,17 +140,15 @@ bool configure_ask_params(struct mig *m, enum mig_side_id side, struct qapi_cmd 
                    m->policy.postcopy_bandwidth_bytes_per_s != 0
                        ? m->policy.postcopy_bandwidth_bytes_per_s
                        : m->network_bytes_per_s);
-    if (m->self_start)
-        want_param(s, p, QAPI_PARAM_X_CHECKPOINT_DELAY, MIG_SELF_MARK_MS);
+    if (m->self_start && mig_can_mark(m, MIG_MARK_SELF_START))
+        mig_put_mark(p, MIG_MARK_SELF_START);
     want_throttle(m, s, p);
     want_hint(m, s, p);
     want_channels(m, s, p);
     leave_out_what_is(s, p);
     /* A mark that was left is taken out before memory moves: who takes this move up must not be misled. */
-    if (!m->self_start && (s->params_changed & (1U << QAPI_PARAM_X_CHECKPOINT_DELAY))) {
-        p->has |= 1U << QAPI_PARAM_X_CHECKPOINT_DELAY;
-        p->value[QAPI_PARAM_X_CHECKPOINT_DELAY] = MIG_SELF_MARK_DEFAULT_MS;
-    }
+    if (!m->self_start)
+        mig_clear_taken_mark(m, p, MIG_MARK_SELF_START);
     s->params_changed |= p->has;
     m->downtime_limit_ms = m->policy.downtime_start_ms;
     const struct qapi_params *limits =
@@ -210,9 +208,8 @@ int configure_hear_read_params(struct mig *m,
     const char *wrong = NULL;
     if (side == MIG_SRC && is[QAPI_PARAM_DOWNTIME_LIMIT] != m->downtime_limit_ms)
         wrong = qapi_param_name(QAPI_PARAM_DOWNTIME_LIMIT);
-    if (side == MIG_SRC &&
-        m->self_start != (is[QAPI_PARAM_X_CHECKPOINT_DELAY] == MIG_SELF_MARK_MS))
-        wrong = qapi_param_name(QAPI_PARAM_X_CHECKPOINT_DELAY);
+    if (side == MIG_SRC && m->self_start != mig_has_mark(&r->u.params, MIG_MARK_SELF_START))
+        wrong = qapi_param_name(mig_mark_param(MIG_MARK_SELF_START));
     if (m->channels > 0 && is[QAPI_PARAM_MULTIFD_CHANNELS] != m->channels)
         wrong = qapi_param_name(QAPI_PARAM_MULTIFD_CHANNELS);
     if (m->channels > 0 && is[QAPI_PARAM_MULTIFD_COMPRESSION] != m->compression)

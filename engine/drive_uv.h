@@ -34,7 +34,7 @@ struct drive_ops {
     void (*on_end)(struct drive *d, const struct record_result *result, void *arg);
 };
 
-struct drive_link; /* drive_uv.c */
+struct drive_link; /* drive_link_uv.c */
 
 struct drive {
     struct session session;

@@ -93,6 +93,12 @@ void journal_put_u64(json_t *o, const char *key, uint64_t v)
                                     : json_integer((json_int_t)(v > most ? most : v)));
 }
 
+bool journal_is_type(const json_t *line, const char *type)
+{
+    const char *t = json_string_value(json_object_get(line, "type"));
+    return t && strcmp(t, type) == 0;
+}
+
 void journal_get_text(const json_t *o, const char *key, char *dst, size_t size)
 {
     const char *s = json_string_value(json_object_get(o, key));

@@ -66,6 +66,9 @@ void journal_put_text(json_t *line,
                       const char *text);                         /* maybe not UTF-8 */
 void journal_put_u64(json_t *line, const char *key, uint64_t v); /* POLICY_UNKNOWN: null */
 
+/* Is it a line of this type? NULL is none. */
+bool journal_is_type(const json_t *line, const char *type);
+
 /* Take out of a line. A text that is not there is "", and what is too long is cut; a number that is not
  * there is 0, null is POLICY_UNKNOWN. */
 void journal_get_text(const json_t *line, const char *key, char *dst, size_t size);

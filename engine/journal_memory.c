@@ -248,26 +248,6 @@ static json_t *dump_side(const struct mig_memory_side *s)
     return NULL;
 }
 
-static enum qapi_run_state run_of(const char *name)
-{
-#define ROW(id, text)            \
-    if (strcmp(name, text) == 0) \
-        return QAPI_RUN_##id;
-    QAPI_RUN_STATES(ROW)
-#undef ROW
-    return QAPI_RUN_UNKNOWN;
-}
-
-static enum qapi_mig_status status_of(const char *name)
-{
-#define ROW(id, text)            \
-    if (strcmp(name, text) == 0) \
-        return QAPI_MIG_##id;
-    QAPI_MIG_STATUSES(ROW)
-#undef ROW
-    return QAPI_MIG_UNKNOWN;
-}
-
 static bool load_side(const json_t *o, struct mig_memory_side *s)
 {
     char name[QAPI_NAME_MAX];
@@ -275,9 +255,9 @@ static bool load_side(const json_t *o, struct mig_memory_side *s)
         return false;
     journal_get_text(o, "uuid", s->uuid, sizeof(s->uuid));
     journal_get_text(o, "run", name, sizeof(name));
-    s->run = run_of(name);
+    s->run = qapi_run_of(name);
     journal_get_text(o, "migration", name, sizeof(name));
-    s->status = status_of(name);
+    s->status = qapi_mig_of(name);
     const json_t *caps = json_object_get(o, "capabilities");
     const json_t *params = json_object_get(o, "parameters");
     const json_t *set = json_object_get(o, "parameters_set");
@@ -400,12 +380,6 @@ bool journal_load_memory(const json_t *json, struct mig_memory *mem)
 
 /* ---- found again ---- */
 
-static bool is_type(const json_t *line, const char *key, const char *value)
-{
-    const char *t = json_string_value(json_object_get(line, key));
-    return t && strcmp(t, value) == 0;
-}
-
 /* The lines of the tail from behind: the next one whose text may be of this kind, parsed; NULL: there
  * is none. *end moves before it. */
 static json_t *line_before(const char *text, size_t *end, const char *const *parts)
@@ -476,7 +450,7 @@ static enum journal_remains recall(const struct journal_ends *ends,
         json_t *line = line_before(ends->tail, &end, kinds);
         if (!line)
             return remains == JOURNAL_MEMORY ? JOURNAL_OVER : remains;
-        if (is_type(line, "type", "result")) {
+        if (journal_is_type(line, "result")) {
             remains = first ? judge_result(line) : JOURNAL_OVER;
             json_decref(line);
             if (remains != JOURNAL_MEMORY)
@@ -502,7 +476,7 @@ bool journal_is_of_another(const char *head, size_t len, const char *source)
     const char *of =
         json_string_value(json_object_get(json_object_get(line, "spec"), "source"));
     const bool another =
-        is_type(line, "type", "journal") &&
+        journal_is_type(line, "journal") &&
         json_integer_value(json_object_get(line, "format")) == JOURNAL_FORMAT &&
         of != NULL && strcmp(of, source) != 0;
     json_decref(line);

@@ -5,7 +5,6 @@
 
 #include "engine/base/units.h"
 #include "engine/mig_priv.h"
-enum { STOP_MARK_PERCENT = 97 };
 
 /* ---- phases: name, handler, legal next phases, deadline ---- */
 
@@ -207,73 +206,20 @@ bool mig_is_written(const struct mig *m)
 
 void mig_stop_guest(struct mig *m, struct mig_todo *todo)
 {
-    const enum qapi_param mark = QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
-    struct mig_side *src = &m->side[MIG_SRC];
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     m->guest_paused = true;
     (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
-    if (!(src->params_found.has & (1U << (unsigned)mark)))
+    if (!mig_can_mark(m, MIG_MARK_STOPPED))
         return;
-    cmd.u.params.has = 1U << (unsigned)mark;
-    cmd.u.params.value[mark] = STOP_MARK_PERCENT;
-    src->params_changed |= cmd.u.params.has;
+    mig_put_mark(&cmd.u.params, MIG_MARK_STOPPED);
+    m->side[MIG_SRC].params_changed |= cmd.u.params.has;
     (void)mig_ask(m, todo, MIG_SRC, &cmd);
-}
-
-bool mig_is_stop_marked(const struct mig *m)
-{
-    const struct qapi_params *p = &m->side[MIG_SRC].params_found;
-    const enum qapi_param mark = QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
-    return (p->has & (1U << (unsigned)mark)) && p->value[mark] == STOP_MARK_PERCENT;
-}
-
-bool mig_is_self_marked(const struct mig *m)
-{
-    const struct qapi_params *p = &m->side[MIG_SRC].params_found;
-    const enum qapi_param mark = QAPI_PARAM_X_CHECKPOINT_DELAY;
-    return (p->has & (1U << (unsigned)mark)) && p->value[mark] == MIG_SELF_MARK_MS;
 }
 
 bool mig_src_stopped(const struct mig *m)
 {
-    const struct mig_side *src = &m->side[MIG_SRC];
-    return m->guest_paused ||
-           (src->run != QAPI_RUN_RUNNING && src->run != QAPI_RUN_UNKNOWN &&
-            src->run != QAPI_RUN_SUSPENDED);
-}
-
-static struct owner_side owner_side(const struct mig_side *s)
-{
-    struct owner_side o = {.run = s->run, .status = s->migrate.status};
-    if (s->gone)
-        o.reach = OWNER_DEAD;
-    else if (s->silent || s->link != MIG_LINK_UP)
-        o.reach = OWNER_SILENT;
-    return o;
-}
-
-void mig_view(const struct mig *m, struct owner_view *v)
-{
-    const struct mig_side *dst = &m->side[MIG_DST];
-    const bool is_in = dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
-    const bool unheard = m->self_start || (m->taken_up && m->dst_conts == 0);
-    const bool ran = dst->resume_t_ns != 0 || dst->run == QAPI_RUN_RUNNING ||
-                     (m->dst_unwatched && is_in); /* and was stopped since, for all we know */
-    const struct owner_facts f = {
-        .src = owner_side(&m->side[MIG_SRC]),
-        .dst = owner_side(&m->side[MIG_DST]),
-        .only_connected = m->stream_open && !m->started,
-        .continued = m->continued,
-        .postcopy_asked = m->postcopy_asked,
-        .cont_refused = m->cont_refused,
-        .handed_over = m->handed_over || (m->self_start && ran) ||
-                       (unheard && dst->resume_t_ns != 0),
-        .self_start = m->self_start && m->continued,
-        .unwatched = m->dst_unwatched,
-        .src_left = m->src_left,
-        .done_before = m->done_before,
-    };
-    owner_of(&f, v);
+    const enum qapi_run_state run = m->side[MIG_SRC].run;
+    return m->guest_paused || (!mig_guest_runs(run) && run != QAPI_RUN_UNKNOWN);
 }
 
 /* ---- moving ---- */
@@ -284,6 +230,12 @@ void mig_go(struct mig *m, enum mig_phase to)
     assert(phases[m->phase].next & (1U << (unsigned)to));
     m->going = true;
     m->go_to = to;
+}
+
+void mig_to_stage(struct mig *m, unsigned stage)
+{
+    m->stage = stage;
+    m->stage_ns = m->now_ns;
 }
 
 /* What must hold at every move. Our own bugs, never a peer's doing. */
@@ -402,8 +354,7 @@ static void enter(struct mig *m, struct mig_todo *todo)
     m->phase = m->go_to;
     m->phase_ns = m->now_ns;
     m->wake_ns = INT64_MAX;
-    m->stage = 0;
-    m->stage_ns = m->now_ns;
+    mig_to_stage(m, 0);
     mig_invariant(m);
     if (strcmp(mig_phase_name(from), mig_phase_name(m->phase)) != 0) {
         struct record *r = mig_record(todo, RECORD_PHASE);

@@ -107,7 +107,8 @@ struct mig_side {
     /* of both, what a killed qferry has left changed: `found` is as that one found it */
     uint64_t caps_left;
     uint32_t params_left;
-    uint64_t param_set[QAPI_PARAM_COUNT]; /* as set last */
+    /* as qferry set it last, for good: not what holds now, of which struct mig_settings knows */
+    uint64_t param_set[QAPI_PARAM_COUNT];
     char creds_id[QAPI_TEXT_MAX]; /* credentials that are to be removed in the end ... */
     char
         creds_left[QAPI_TEXT_MAX]; /* ... and those that an earlier qferry has left there */
@@ -215,7 +216,8 @@ struct mig_nvme {
     char empty[QAPI_NAME_MAX]; /* the first that has none; "": all have one */
 };
 
-/* The source's parameters as they were read or set last. In mig_settings.c. */
+/* The source's parameters as they hold, for all that is known: as they were read or set last, by whomever.
+ * In mig_settings.c. */
 struct mig_settings {
     bool known;
     int64_t asked_ns;

@@ -70,6 +70,17 @@ static void count_look(struct mig *m, struct mig_side *s, uint64_t id)
         m->dst_unwatched = false;
 }
 
+bool mig_guest_runs(enum qapi_run_state run)
+{
+    return run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED;
+}
+
+bool mig_is_undone(enum qapi_mig_status s)
+{
+    return s == QAPI_MIG_CANCELLING || s == QAPI_MIG_CANCELLED || s == QAPI_MIG_FAILING ||
+           s == QAPI_MIG_FAILED;
+}
+
 bool mig_is_broken(enum qapi_mig_status s)
 {
     return s == QAPI_MIG_POSTCOPY_PAUSED || s == QAPI_MIG_POSTCOPY_RECOVER_SETUP ||
@@ -285,4 +296,47 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
     }
     if (m->started && is_beyond_switch(m->side[MIG_SRC].migrate.status))
         m->continued = true;
+}
+
+/* ---- as the owner table wants them ---- */
+
+static struct owner_side owner_side(const struct mig_side *s)
+{
+    struct owner_side o = {.run = s->run, .status = s->migrate.status};
+    if (s->gone)
+        o.reach = OWNER_DEAD;
+    else if (s->silent || s->link != MIG_LINK_UP)
+        o.reach = OWNER_SILENT;
+    return o;
+}
+
+/* Has the destination run the guest without a cont of this qferry? By itself, or by that of one before.
+ * Where its start is left to it, it need not have said so: one that was not watched may have run, and have
+ * been stopped since. */
+static bool has_run_unasked(const struct mig *m)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    if (dst->resume_t_ns != 0)
+        return m->self_start || (m->taken_up && m->dst_conts == 0);
+    return m->self_start && (dst->run == QAPI_RUN_RUNNING ||
+                             (m->dst_unwatched && dst->run != QAPI_RUN_INMIGRATE &&
+                              dst->run != QAPI_RUN_UNKNOWN));
+}
+
+void mig_view(const struct mig *m, struct owner_view *v)
+{
+    const struct owner_facts f = {
+        .src = owner_side(&m->side[MIG_SRC]),
+        .dst = owner_side(&m->side[MIG_DST]),
+        .only_connected = m->stream_open && !m->started,
+        .postcopy_asked = m->postcopy_asked,
+        .continued = m->continued,
+        .cont_refused = m->cont_refused,
+        .handed_over = m->handed_over || has_run_unasked(m),
+        .self_start = m->self_start && m->continued,
+        .unwatched = m->dst_unwatched,
+        .src_left = m->src_left,
+        .done_before = m->done_before,
+    };
+    owner_of(&f, v);
 }

@@ -249,10 +249,9 @@ static bool is_fresh_destination(const struct mig *m)
            !mig_is_listening(m);
 }
 
-static bool is_undone(enum qapi_mig_status s)
+static bool is_over(enum qapi_mig_status s)
 {
-    return s == QAPI_MIG_CANCELLING || s == QAPI_MIG_CANCELLED || s == QAPI_MIG_FAILING ||
-           s == QAPI_MIG_FAILED || s == QAPI_MIG_COMPLETED;
+    return mig_is_undone(s) || s == QAPI_MIG_COMPLETED;
 }
 
 bool mig_memory_is_ours(const struct mig *m)
@@ -281,10 +280,10 @@ bool mig_memory_is_ours(const struct mig *m)
     case STAGE_IDLE:
         /* A destination that waits, for this or for another move, can be moved to: that is
          * begun anew, unless it was being given up. */
-        return is_undone(src->migrate.status) && !is_fresh_destination(m) &&
+        return is_over(src->migrate.status) && !is_fresh_destination(m) &&
                (mem->has_reason || !mig_is_waiting(m));
     case STAGE_STOPPED:
-        return is_undone(src->migrate.status) && !is_fresh_destination(m);
+        return is_over(src->migrate.status) && !is_fresh_destination(m);
     case STAGE_LOADED:
     case STAGE_MOVED:
     case STAGE_CONFLICT:

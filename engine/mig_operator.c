@@ -293,9 +293,7 @@ static const char *rate(uint64_t bytes_per_s, const char *none, char word[WORD])
 {
     if (bytes_per_s == 0)
         return none;
-    const size_t n = strlen(qf_format_bytes(bytes_per_s, word, WORD));
-    (void)snprintf(word + n, WORD - n, "/s");
-    return word;
+    return qf_format_rate(bytes_per_s, word, WORD);
 }
 
 static const char *span(uint64_t ms, char word[WORD])

@@ -56,6 +56,17 @@ void mig_forget_asks(struct mig *m, enum mig_side_id side);
  * is one that did not come back: the connection was lost, and the source runs on. */
 enum qf_code mig_unreachable(const struct mig *m, enum mig_side_id side, enum qf_code code);
 
+/* ---- the source's QEMU cleans up after a migration (mig_gate.c) ---- */
+
+/* Does this event say that it has? */
+bool mig_gate_opens(const struct mig_event *ev);
+
+/* It has been shut since then, for longer than cleaning up takes: it will not open. */
+bool mig_gate_stays_shut(const struct mig *m, int64_t since_ns);
+
+/* Ask, and wake the phase to ask again. */
+void mig_gate_ask(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
 /* ---- the way across (mig_network.c) ---- */
 
 /* Choose by what was found out. Too late, or twice: passed over. */
@@ -138,6 +149,32 @@ void mig_stall_restart(struct mig *m);
 
 /* MIG_EV_NETWORK: what it says of the path in use. */
 void mig_stall_take_path(struct mig *m, const struct netsel_facts *f);
+
+/* ---- marks for the next qferry in the source's parameters (mig_marks.c) ---- */
+
+enum mig_mark {
+    MIG_MARK_STOPPED,   /* qferry has stopped the guest: it is to run in the end */
+    MIG_MARK_SELF_START /* --self-start: the destination starts the guest by itself */
+};
+
+/* The parameter that carries it. */
+enum qapi_param mig_mark_param(enum mig_mark mark);
+
+/* Is it in these, that are the source's? */
+bool mig_has_mark(const struct qapi_params *p, enum mig_mark mark);
+
+/* Does the source's QEMU have that parameter? */
+bool mig_can_mark(const struct mig *m, enum mig_mark mark);
+
+/* Put it among what is to be set on the source. */
+void mig_put_mark(struct qapi_params *p, enum mig_mark mark);
+
+/* Was it found in the source, left there by another qferry? Then it counts as changed from here on, by
+ * what was QEMU's default, and is put back so in the end. */
+bool mig_take_mark(struct mig *m, enum mig_mark mark);
+
+/* One that was taken is to be taken out now, with what is set on the source. */
+void mig_clear_taken_mark(const struct mig *m, struct qapi_params *p, enum mig_mark mark);
 
 /* ---- what a killed qferry knew (mig_memory.c) ---- */
 
@@ -255,6 +292,9 @@ void mig_operate(struct mig *m, const struct mig_operator *op, struct mig_todo *
 /* Move to another phase when the current handler returns. Legality is asserted. */
 void mig_go(struct mig *m, enum mig_phase to);
 
+/* Move to another stage within the phase, at once; what the stages are is the phase's. */
+void mig_to_stage(struct mig *m, unsigned stage);
+
 /* Send a harmless command: queries, settings, stop of a destination in inmigrate. */
 uint64_t mig_ask(struct mig *m,
                  struct mig_todo *todo,
@@ -330,26 +370,21 @@ void mig_sync(struct mig *m, struct mig_todo *todo);
  * cont for two seconds of a phase, not longer. */
 bool mig_is_written(const struct mig *m);
 
-/* Stop the guest on the source, to finish (or before memory moves), and leave a mark of it in QEMU,
- * so that a qferry which takes the move up knows that the guest is to run in the end: a
- * throttle-trigger-threshold that nobody else sets, and that means nothing while the guest is
- * stopped. After the stop, not before: what is between both is one message. */
+/* Stop the guest on the source, to finish (or before memory moves), and mark that. After the stop, not
+ * before: what is between both is one message. */
 void mig_stop_guest(struct mig *m, struct mig_todo *todo);
-bool mig_is_stop_marked(const struct mig *m);
-
-/* --self-start leaves a mark in the source's QEMU, too, before memory moves: who takes the move up has
- * to know, and nothing tells whether a destination starts by itself. A delay between COLO's checkpoints
- * means nothing to a migration without COLO (qapi/migration.json, x-checkpoint-delay; 7.2 to 11.1 take
- * it). */
-#define MIG_SELF_MARK_MS         19937
-#define MIG_SELF_MARK_DEFAULT_MS 20000
-bool mig_is_self_marked(const struct mig *m);
 
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
 
 /* PRECOPY: measure what the guest dirties, beside the passes (mig_rhythm.c). For every event. */
 void mig_rhythm_step(struct mig *m, const struct mig_event *ev, struct mig_todo *todo);
+
+/* A guest that runs, or sleeps: that wakes by itself, or by a key. */
+bool mig_guest_runs(enum qapi_run_state run);
+
+/* Failed or cancelled, or about to be. */
+bool mig_is_undone(enum qapi_mig_status s);
 
 /* The memory is split between both sides: postcopy-active, -paused, -recover... */
 bool mig_is_split(enum qapi_mig_status s);
@@ -386,10 +421,6 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo);
 
 /* Whosever it was, it is being undone: to be looked at again in a moment. */
 bool preflight_is_unwinding(const struct mig *m);
-
-/* The mark of a self-start (below) is in the source: it is taken out in the end. */
-bool preflight_take_self_mark(struct mig *m);
-void preflight_take_stop_mark(struct mig *m);
 
 /* `attach`, and there is nothing: mig_fail. */
 void preflight_refuse_attach(struct mig *m);

@@ -226,12 +226,6 @@ static void start_over(struct mig *m, struct mig_todo *todo)
 
 /* ---- the stages ---- */
 
-static void next_stage(struct mig *m, unsigned stage)
-{
-    m->stage = stage;
-    m->stage_ns = m->now_ns;
-}
-
 static void run_command(struct mig *m, struct mig_todo *todo)
 {
     struct mig_do *d = mig_todo_add(todo, MIG_DO_RESTART, MIG_DST);
@@ -240,7 +234,7 @@ static void run_command(struct mig *m, struct mig_todo *todo)
     memcpy(d->u.restart.network, c->name, sizeof(d->u.restart.network));
     memcpy(d->u.restart.address, c->address, sizeof(d->u.restart.address));
     memcpy(d->u.restart.reason, m->reason, sizeof(d->u.restart.reason));
-    next_stage(m, COMMAND);
+    mig_to_stage(m, COMMAND);
 }
 
 static void judge(struct mig *m)
@@ -265,7 +259,7 @@ static void judge(struct mig *m)
             "that",
             name, why, name_of(&m->next));
     } else {
-        next_stage(m, QUIT);
+        mig_to_stage(m, QUIT);
     }
 }
 

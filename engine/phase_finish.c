@@ -24,15 +24,9 @@ enum {
     QUIT_MS = 10 * 1000
 };
 
-static void next_stage(struct mig *m, unsigned stage)
-{
-    m->stage = stage;
-    m->stage_ns = m->now_ns;
-}
-
 static void tidy(struct mig *m)
 {
-    next_stage(m, TIDY);
+    mig_to_stage(m, TIDY);
     configure_unwind(m);
 }
 
@@ -55,7 +49,7 @@ static bool cont_got_lost(struct mig *m, struct mig_todo *todo)
         return true;
     }
     m->cont_again = true;
-    next_stage(m, CONT);
+    mig_to_stage(m, CONT);
     return true;
 }
 
@@ -108,7 +102,7 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
             return;
         if (mig_act(m, todo, MIG_DST, QAPI_CONT)) {
             m->handed_over = true;
-            next_stage(m, CONT);
+            mig_to_stage(m, CONT);
         }
         return;
     case STAGE_MOVED:
@@ -126,7 +120,7 @@ static void verify(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         if (m->handed_over || !(v.may & MAY_CONT_DST))
             return;
         if (m->guest_ran && mig_act(m, todo, MIG_DST, QAPI_CONT))
-            next_stage(m, CONT);
+            mig_to_stage(m, CONT);
         m->handed_over = true;
         return;
     case STAGE_IDLE:
@@ -230,7 +224,7 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
     if (m->stage == TIDY) {
         if (recipe_run(m, ev, todo) == RECIPE_RUNNING)
             return;
-        next_stage(m, LOOK);
+        mig_to_stage(m, LOOK);
         m->side[MIG_DST].fresh = false;
         /* 7.2 may not yet have the downtime right after the end (lab, 12): it is asked again */
         m->side[MIG_SRC].fresh = m->side[MIG_SRC].migrate.downtime_ms != QAPI_UNKNOWN_U64;
@@ -243,7 +237,7 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
             mig_look_stale(m, todo);
             return;
         }
-        next_stage(m, QUIT_SOURCE);
+        mig_to_stage(m, QUIT_SOURCE);
         if (!m->spec.quit_source || m->side[MIG_SRC].link != MIG_LINK_UP ||
             !mig_act(m, todo, MIG_SRC, QAPI_QUIT)) {
             finished(m);

@@ -243,29 +243,22 @@ static void give_up(struct mig *m)
     mig_go(m, MIG_ROLLBACK);
 }
 
-/* Where an earlier migration has failed or was cancelled QEMU may still clean up after it; until then
- * nothing may be set there (rule 6; the same gate stands in phase_rollback.c). */
+/* Where an earlier migration has failed or was cancelled the gate behind it must be open (mig_gate.c). */
 static bool is_cleaned_up(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
-    enum { CLEAN_MS = 60 * 1000, CLEAN_POLL_MS = 10 };
     const enum qapi_mig_status s = m->side[MIG_SRC].migrate.status;
-    if (s != QAPI_MIG_FAILED && s != QAPI_MIG_FAILING && s != QAPI_MIG_CANCELLED &&
-        s != QAPI_MIG_CANCELLING)
+    if (!mig_is_undone(s) || mig_gate_opens(ev))
         return true;
-    const bool heard = mig_heard(ev, MIG_SRC, QAPI_QUERY_YANK);
-    if (heard && (ev->u.reply.refused || !ev->u.reply.u.yank_migration))
-        return true;
-    mig_wake_in(m, CLEAN_POLL_MS);
-    if (mig_is_past(m, m->phase_ns, CLEAN_MS)) {
+    if (mig_gate_stays_shut(m, m->phase_ns)) {
         mig_fail(
             m, OUTCOME_REFUSED, QF_E_REFUSED,
             "the source's QEMU does not clean up after an earlier migration (%s): nothing "
             "may be set there meanwhile",
             qapi_mig_name(s));
         give_up(m);
-    } else if (!heard && !mig_is_asked(m, MIG_SRC, QAPI_QUERY_YANK)) {
-        (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_YANK);
+        return false;
     }
+    mig_gate_ask(m, ev, todo);
     return false;
 }
 
@@ -340,11 +333,10 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         m->judged = true;
         if (!m->has_leftovers)
             mig_secure_adopt(m);
-        m->guest_ran = m->side[MIG_SRC].run == QAPI_RUN_RUNNING ||
-                       m->side[MIG_SRC].run == QAPI_RUN_SUSPENDED ||
+        m->guest_ran = mig_guest_runs(m->side[MIG_SRC].run) ||
                        (m->has_leftovers && mig_memory_stopped_it(m));
-        (void)preflight_take_self_mark(m);
-        preflight_take_stop_mark(m);
+        (void)mig_take_mark(m, MIG_MARK_SELF_START);
+        (void)mig_take_mark(m, MIG_MARK_STOPPED);
         m->listens = mig_is_listening(m);
         preflight_judge(m, todo);
         mig_use_network(m, todo);

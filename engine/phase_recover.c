@@ -66,12 +66,6 @@ enum {
     REFUSALS = 4
 };
 
-void recover_to_stage(struct mig *m, enum recover_stage s)
-{
-    m->stage = s;
-    m->stage_ns = m->now_ns;
-}
-
 void recover_decide(struct mig_todo *todo, enum policy_action action, const char *fmt, ...)
 {
     struct policy_decision *d = &mig_record(todo, RECORD_DECISION)->u.decision;
@@ -97,7 +91,7 @@ void recover_wait(struct mig *m)
     r->next_ns = m->now_ns + qf_ms_to_ns(r->backoff_ms);
     r->backoff_ms = r->backoff_ms < BACKOFF_MAX_MS / 2 ? r->backoff_ms * 2 : BACKOFF_MAX_MS;
     r->refused = 0;
-    recover_to_stage(m, WAIT);
+    mig_to_stage(m, WAIT);
 }
 
 /* ---- it begins ---- */
@@ -137,7 +131,7 @@ static void begin_break(struct mig *m, struct mig_todo *todo)
             who_noticed(m));
     r->told = true;
     r->src_asked = r->dst_asked = r->dst_broke = false;
-    recover_to_stage(m, BREAK);
+    mig_to_stage(m, BREAK);
 }
 
 static void begin(struct mig *m, struct mig_todo *todo)
@@ -165,7 +159,7 @@ static void begin(struct mig *m, struct mig_todo *todo)
     }
     r->dst_heard = false;
     r->told = false;
-    recover_to_stage(m, REACH);
+    mig_to_stage(m, REACH);
     if (is_interrupted(m) && are_both_connected(m))
         begin_break(m, todo);
     if (again)
@@ -177,7 +171,7 @@ static void begin_following(struct mig *m)
 {
     struct mig_recover *r = &m->recover;
     r->seen_connecting = r->connecting = r->yanked = r->fragile = false;
-    recover_to_stage(m, RESUME);
+    mig_to_stage(m, RESUME);
 }
 
 /* ---- REACH ---- */
@@ -273,7 +267,7 @@ static void do_break(struct mig *m, const struct mig_event *ev, struct mig_todo 
     const bool dst = is_dst_broken(m, todo);
     if (src && dst) {
         r->dst_unsure = false;
-        recover_to_stage(m, WAY);
+        mig_to_stage(m, WAY);
     } else if (mig_is_past(m, m->stage_ns, BREAK_MS)) {
         mig_warn(todo, "post-copy: the %s does not pause, although it was told to",
                  src ? "destination" : "source");
@@ -315,7 +309,7 @@ static void listen_there(struct mig *m, const struct mig_event *ev, struct mig_t
         recover_wait(m);
     } else if (mig_heard(ev, MIG_DST, QAPI_MIGRATE_RECOVER)) {
         if (!ev->u.reply.refused) {
-            recover_to_stage(m, SETTLE);
+            mig_to_stage(m, SETTLE);
             return;
         }
         mig_note(todo, "destination: migrate-recover: %s", ev->u.reply.error_desc);
@@ -559,7 +553,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         return;
     if (ev->kind == MIG_EV_DOWN) {
         m->recover.dst_heard = false;
-        recover_to_stage(m, REACH);
+        mig_to_stage(m, REACH);
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
         mig_reopen(m, todo, (enum mig_side_id)i);
@@ -570,7 +564,7 @@ void phase_recover(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     if (m->stage == WAIT && m->now_ns >= m->recover.next_ns) {
         m->recover.dst_heard = false;
         m->side[MIG_SRC].fresh = false;
-        recover_to_stage(m, REACH);
+        mig_to_stage(m, REACH);
     }
     if (m->stage == WAIT) {
         mig_wake_at(m, m->recover.next_ns);

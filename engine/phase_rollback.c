@@ -2,8 +2,7 @@
  * never run it, and what was changed is put back.
  *
  *   END     make the source's migration end: migrate_cancel, and yank if that hangs
- *   GATE    wait until QEMU has cleaned up: touching capabilities or migrating again before
- *           query-yank lists no migration can crash the source with the guest in it (rule 6)
+ *   GATE    wait until QEMU has cleaned up (mig_gate.c)
  *   GUEST   does the guest run as it ran? Otherwise: the destination quits first, then cont
  *   PUT     settings back, the destination quit if so wished
  *   CHECK   one last look: the exit status is a promise
@@ -17,7 +16,6 @@ enum { END, GATE, GUEST, PUT, CHECK };
 
 enum {
     POLL_MS = 50,
-    GATE_POLL_MS = 10,
     DST_MS = 1000, /* so long the destination may think before the cancel */
     AGAIN_MS = 1000,
     CANCEL_MS = 10 * 1000, /* then yank */
@@ -28,7 +26,7 @@ enum {
      * (7.2: 135 s with Linux' six SYN retries, measured); the guest runs meanwhile. */
     CONNECT_MS = 200 * 1000,
     END_MS = 240 * 1000,
-    GATE_MS = 60 * 1000,
+    GATE_CHANNELS_MS = 15 * 1000,
     QUIT_MS = 15 * 1000,
     GUEST_MS = 60 * 1000,
     LOAD_MS = 3000,
@@ -37,8 +35,7 @@ enum {
 
 static void next_stage(struct mig *m, unsigned stage)
 {
-    m->stage = stage;
-    m->stage_ns = m->now_ns;
+    mig_to_stage(m, stage);
     m->side[MIG_SRC].fresh = false;
 }
 
@@ -150,30 +147,25 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
 
 static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
-    if (mig_heard(ev, MIG_SRC, QAPI_QUERY_YANK)) {
-        /* A QEMU without query-yank (before 6.0) has no such instances. */
-        if (ev->u.reply.refused || !ev->u.reply.u.yank_migration) {
-            next_stage(m, GUEST);
-            return;
-        }
+    if (mig_gate_opens(ev)) {
+        next_stage(m, GUEST);
+        return;
     }
     /* The same bug, a step later: the status has ended, a channel's thread has not. */
     if (m->channels > 0 && !m->continued && m->guest_ran &&
         m->side[MIG_SRC].run == QAPI_RUN_RUNNING &&
-        mig_is_past(m, m->stage_ns, GATE_MS / 4)) {
+        mig_is_past(m, m->stage_ns, GATE_CHANNELS_MS)) {
         leave_stuck(m, todo);
         return;
     }
-    if (mig_is_past(m, m->stage_ns, GATE_MS)) {
+    if (mig_gate_stays_shut(m, m->stage_ns)) {
         mig_hold(
             m,
             "the source's QEMU does not clean up after the migration: its settings were left "
             "alone");
         return;
     }
-    mig_wake_in(m, GATE_POLL_MS);
-    if (ev->kind != MIG_EV_REPLY && !mig_is_asked(m, MIG_SRC, QAPI_QUERY_YANK))
-        (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_YANK);
+    mig_gate_ask(m, ev, todo);
 }
 
 /* Tell the destination to go, once. True when it is gone, or will not. */
@@ -212,7 +204,7 @@ static bool is_back(const struct mig *m)
     const enum qapi_run_state run = m->side[MIG_SRC].run;
     if (!m->guest_ran)
         return run != QAPI_RUN_FINISH_MIGRATE;
-    return run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED;
+    return mig_guest_runs(run);
 }
 
 /* The guest stopped for a reason of its own, or by another hand: not ours to continue. */

@@ -578,7 +578,7 @@ static void check_self_start(struct mig *m, struct mig_todo *todo, struct verdic
                        "the guest does not run: there is nothing to start");
         return;
     }
-    if (!(m->side[MIG_SRC].params_found.has & (1U << QAPI_PARAM_X_CHECKPOINT_DELAY))) {
+    if (!mig_can_mark(m, MIG_MARK_SELF_START)) {
         (void)snprintf(
             c->message, sizeof(c->message),
             "the source's QEMU has no x-checkpoint-delay, in which a mark is left "

@@ -96,30 +96,6 @@ static bool is_handed_over(const struct mig *m)
             dst->run != QAPI_RUN_INMIGRATE);
 }
 
-enum { TRIGGER_DEFAULT_PERCENT = 50 /* QEMU's own (migration/options.c) */ };
-
-/* Likewise that of a stop, where no move is under way. */
-void preflight_take_stop_mark(struct mig *m)
-{
-    struct mig_side *src = &m->side[MIG_SRC];
-    if (!mig_is_stop_marked(m))
-        return;
-    src->params_found.value[QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD] =
-        TRIGGER_DEFAULT_PERCENT;
-    src->params_changed |= 1U << QAPI_PARAM_THROTTLE_TRIGGER_THRESHOLD;
-}
-
-/* The mark of a self-start is taken out in the end, also one that an earlier qferry has left. */
-bool preflight_take_self_mark(struct mig *m)
-{
-    struct mig_side *src = &m->side[MIG_SRC];
-    if (!mig_is_self_marked(m))
-        return false;
-    src->params_found.value[QAPI_PARAM_X_CHECKPOINT_DELAY] = MIG_SELF_MARK_DEFAULT_MS;
-    src->params_changed |= 1U << QAPI_PARAM_X_CHECKPOINT_DELAY;
-    return true;
-}
-
 /* It was begun without the encryption that is asked for now. While the source can have its guest
  * back it gets it, and nothing more goes over; later, stopping would lose the guest. */
 static void take_back_in_the_clear(struct mig *m,
@@ -148,15 +124,14 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
     m->migrate_ns = m->now_ns;
     /* What it was before the switch cannot be asked any more. A paused source is seen to be
      * paused; after the switch a move is taken to be that of a running guest. */
-    m->guest_ran = src->run == QAPI_RUN_RUNNING || src->run == QAPI_RUN_SUSPENDED ||
-                   src->run == QAPI_RUN_FINISH_MIGRATE || src->run == QAPI_RUN_POSTMIGRATE;
-    if (src->run == QAPI_RUN_PAUSED && mig_is_stop_marked(m)) {
+    m->guest_ran = mig_guest_runs(src->run) || src->run == QAPI_RUN_FINISH_MIGRATE ||
+                   src->run == QAPI_RUN_POSTMIGRATE;
+    if (src->run == QAPI_RUN_PAUSED && mig_take_mark(m, MIG_MARK_STOPPED)) {
         m->guest_ran = true; /* an earlier qferry stopped it, to finish */
         m->guest_paused = true;
-        preflight_take_stop_mark(m);
         policy_stopped(&m->policy_run, m->now_ns);
     }
-    m->self_start = preflight_take_self_mark(m);
+    m->self_start = mig_take_mark(m, MIG_MARK_SELF_START);
     m->dst_unwatched = m->self_start && m->side[MIG_DST].run != QAPI_RUN_INMIGRATE;
     if (m->spec.self_start && !m->self_start)
         mig_warn(todo,

@@ -15,8 +15,6 @@ enum {
 
 /* ---- phase_recover.c ---- */
 
-void recover_to_stage(struct mig *m, enum recover_stage s);
-
 /* WAIT, for twice as long as the last time. */
 void recover_wait(struct mig *m);
 

@@ -95,7 +95,7 @@ void recover_find_way(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_recover *r = &m->recover;
     if (m->spec.networks.n == 0 || mig_secure_uri(m, MIG_DST)) {
-        recover_to_stage(m, LISTEN);
+        mig_to_stage(m, LISTEN);
         return;
     }
     /* What was found out before it broke says nothing: and an attempt over a network that is dead
@@ -115,7 +115,7 @@ void recover_find_way(struct mig *m, struct mig_todo *todo)
         return;
     }
     take_network(m, chosen, todo);
-    recover_to_stage(m, LISTEN);
+    mig_to_stage(m, LISTEN);
 }
 
 /* ---- LISTEN ---- */

@@ -34,12 +34,6 @@ static void cut(char *dst, size_t size, const char *text, size_t len)
     (void)snprintf(dst, size, "%.*s", (int)(len < size ? len : size - 1), text);
 }
 
-static bool is_type(const json_t *line, const char *type)
-{
-    const char *t = json_string_value(json_object_get(line, "type"));
-    return t && strcmp(t, type) == 0;
-}
-
 /* The next pending line must be this one. */
 static bool compare(struct player *p,
                     const char *line,
@@ -76,7 +70,7 @@ static int play_line(struct player *p,
         p->session.clock = clock;
         return 0;
     }
-    return is_type(json, "event") ? session_feed_line(&p->session, json, err) : 0;
+    return journal_is_type(json, "event") ? session_feed_line(&p->session, json, err) : 0;
 }
 
 /* The header comes out of session_begin, with the first event: it is compared then. */
@@ -100,7 +94,7 @@ static int play(struct player *p,
         if (!json)
             return qf_fail(err, QF_E_USAGE, "line %llu: not JSON",
                            (unsigned long long)report->lines);
-        if (is_type(json, "decision"))
+        if (journal_is_type(json, "decision"))
             report->decisions++;
         const int rc = play_line(p, json, report->lines, err);
         json_decref(json);

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/mig.h"
 #include "qmp/creds_uv.h"
 #include "qmp/dh.h"
 #include "qmp/qapi.h"
@@ -61,11 +62,6 @@ struct secure {
     bool told;
     char left[QF_ERR_TEXT];
 };
-
-static const char *side_name(enum mig_side_id side)
-{
-    return side == MIG_SRC ? "source" : "destination";
-}
 
 /* The first fault stays. */
 static void fail(struct secure *s, const struct qf_err *err)
@@ -122,7 +118,7 @@ static void on_far_end(struct qmp_remote *r, const struct qf_err *err, void *arg
         (void)qf_wrap(&later.err, "the tunnel for the memory has ended");
     else
         (void)qf_wrap(&later.err, "the folder for this move on the %s's host is gone",
-                      side_name(far->side));
+                      mig_side_name(far->side));
     s->on_event(s, &later, s->arg);
 }
 
@@ -182,7 +178,7 @@ static int make_folder(struct secure *s,
     if (rc == 0)
         rc = qmp_rundir_need(d, &peer->qemu, err);
     if (rc == 0 && peer->known && qmp_rundir_give(d, peer->uid, peer->gid, err) != 0)
-        rc = qf_wrap(err, "the %s's QEMU runs as another user", side_name(side));
+        rc = qf_wrap(err, "the %s's QEMU runs as another user", mig_side_name(side));
     if (rc != 0 && err)
         err->code = QF_E_REFUSED;
     return rc;
@@ -217,7 +213,7 @@ static void place_key(struct secure *s, enum mig_side_id side, const char *line)
             "--encrypt psk: qferry cannot put a key on the %s's host through a %s monitor: "
             "name the monitor as ssh:[USER@]%s/PATH, or use --encrypt x509:DIR with "
             "certificates that are there",
-            side_name(side), addr->kind == QMP_ADDR_TLS ? "tls:" : "tcp:", addr->host);
+            mig_side_name(side), addr->kind == QMP_ADDR_TLS ? "tls:" : "tcp:", addr->host);
         return;
     }
 }
@@ -243,7 +239,7 @@ static void begin_psk(struct secure *s)
             (void)snprintf(s->out.warns, sizeof(s->out.warns),
                            "the key on the %s's host goes when qferry is killed: a "
                            "post-copy that is interrupted then cannot be recovered",
-                           side_name((enum mig_side_id)i));
+                           mig_side_name((enum mig_side_id)i));
 }
 
 /* ---- x509 ---- */

@@ -25,11 +25,6 @@ static void emit(struct session *s, json_t *line, const struct record *record)
     json_decref(line);
 }
 
-static const char *side_name(enum mig_side_id side)
-{
-    return mig_side_name(side);
-}
-
 static json_t *event_line(struct session *s, int64_t t_ns, const char *kind)
 {
     json_t *o = journal_line(&s->clock, "event", t_ns);
@@ -41,7 +36,7 @@ static json_t *side_line(
     struct session *s, int64_t t_ns, const char *kind, enum mig_side_id side, json_t *qmp)
 {
     json_t *o = event_line(s, t_ns, kind);
-    journal_put(o, "side", json_string(side_name(side)));
+    journal_put(o, "side", json_string(mig_side_name(side)));
     if (qmp)
         journal_put(o, "qmp", json_incref(qmp));
     return o;
@@ -75,7 +70,7 @@ static void emit_do(struct session *s, const struct mig_do *d, int64_t t_ns)
     if (d->kind != MIG_DO_END)
         journal_put(o, "do", json_string(names[d->kind]));
     if (d->kind == MIG_DO_OPEN || d->kind == MIG_DO_CLOSE || d->kind == MIG_DO_SEND)
-        journal_put(o, "side", json_string(side_name(d->side)));
+        journal_put(o, "side", json_string(mig_side_name(d->side)));
     if (d->kind == MIG_DO_STREAM) {
         journal_put_text(o, "host", d->u.stream.host);
         journal_put_text(o, "port", d->u.stream.port);
@@ -285,8 +280,8 @@ void session_restarted(struct session *s, int64_t t_ns, const char *why)
 static json_t *sides_json(const char *src, const char *dst)
 {
     json_t *o = json_object();
-    journal_put_text(o, side_name(MIG_SRC), src);
-    journal_put_text(o, side_name(MIG_DST), dst);
+    journal_put_text(o, mig_side_name(MIG_SRC), src);
+    journal_put_text(o, mig_side_name(MIG_DST), dst);
     if (json_object_size(o) == MIG_SIDES)
         return o;
     json_decref(o);
@@ -415,8 +410,10 @@ static void feed_secured(struct session *s, int64_t t_ns, const json_t *line)
     journal_get_text(line, "text", c.err.text, sizeof(c.err.text));
     journal_get_text(line, "credentials", c.id, sizeof(c.id));
     for (unsigned i = 0; i < MIG_SIDES; i++) {
-        journal_get_text(dir, side_name((enum mig_side_id)i), c.dir[i], sizeof(c.dir[i]));
-        journal_get_text(uri, side_name((enum mig_side_id)i), c.uri[i], sizeof(c.uri[i]));
+        journal_get_text(dir, mig_side_name((enum mig_side_id)i), c.dir[i],
+                         sizeof(c.dir[i]));
+        journal_get_text(uri, mig_side_name((enum mig_side_id)i), c.uri[i],
+                         sizeof(c.uri[i]));
     }
     journal_get_text(line, "hostname", c.hostname, sizeof(c.hostname));
     journal_get_text(line, "says", c.says, sizeof(c.says));

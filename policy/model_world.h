@@ -1,6 +1,6 @@
 /* The parts of a modelled migration that know nothing of QEMU: the guest's writes and the link.
  * For model.c, and the curve
- * for engine/curve.c. Core. */
+ * for engine/curve_fit.c. Core. */
 #ifndef QF_POLICY_MODEL_WORLD_H
 #define QF_POLICY_MODEL_WORLD_H
 

@@ -1,5 +1,5 @@
 /* What the files behind policy_decide share: policy.c (the order of rules), schedule.c (steps),
- * pace.c and forecast.c (the forecast), say.c (sentences). For them alone. Core. */
+ * pace*.c, foresee.c and forecast.c (the forecast), say.c (sentences). For them alone. Core. */
 #ifndef QF_POLICY_POLICY_PRIV_H
 #define QF_POLICY_POLICY_PRIV_H
 
@@ -77,6 +77,8 @@ void schedule_wake(const struct view *v, int64_t *wake_ns);
  * May set v->out->wake_ns, and where it did not decide, write why it waits into v->out->because. */
 bool pace_rule(const struct view *v);
 
+/* --- foresee.c --- */
+
 /* Fill v->out->forecast, for the move as it goes on after v->out->action. Asked at each new pass
  * and with every decision but WAIT, whatever the pacing. */
 void forecast_fill(const struct view *v);
@@ -85,6 +87,9 @@ void forecast_fill(const struct view *v);
 
 /* Append to a text of this size; what does not fit is cut. */
 void say_add(char *text, size_t size, const char *more);
+
+/* The same to v->out->because. */
+void say_more(const struct view *v, const char *more);
 
 /* "60.9 MiB", "2.5 s", into one of the caller's words, which is returned. */
 const char *say_bytes(uint64_t n, char word[SAY_WORD]);

@@ -12,6 +12,11 @@ void say_add(char *text, size_t size, const char *more)
         (void)snprintf(text + n, size - n, "%s", more);
 }
 
+void say_more(const struct view *v, const char *more)
+{
+    say_add(v->out->because, sizeof(v->out->because), more);
+}
+
 const char *say_bytes(uint64_t n, char word[SAY_WORD])
 {
     return qf_format_bytes(n, word, SAY_WORD);

@@ -386,6 +386,9 @@ struct qapi_event {
 /* ---- names; all live for ever ---- */
 const char *qapi_run_name(enum qapi_run_state s);  /* "?" for UNKNOWN */
 const char *qapi_mig_name(enum qapi_mig_status s); /* "?" for UNKNOWN */
+/* And back. UNKNOWN: NULL, or a word that is none of them. */
+enum qapi_run_state qapi_run_of(const char *name);
+enum qapi_mig_status qapi_mig_of(const char *name);
 const char *qapi_cap_name(enum qapi_cap c);
 const char *qapi_param_name(enum qapi_param p);
 const char *qapi_compression_name(enum qapi_compression c);

@@ -29,38 +29,6 @@ static uint32_t u32_of(const json_t *obj, const char *key)
     return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
-static enum qapi_run_state run_of(const char *name)
-{
-    static const struct {
-        const char *name;
-        enum qapi_run_state state;
-    } table[] = {
-#define ROW(id, text) {text, QAPI_RUN_##id},
-        QAPI_RUN_STATES(ROW)
-#undef ROW
-    };
-    for (size_t i = 0; name && i < sizeof(table) / sizeof(table[0]); i++)
-        if (strcmp(table[i].name, name) == 0)
-            return table[i].state;
-    return QAPI_RUN_UNKNOWN;
-}
-
-static enum qapi_mig_status mig_of(const char *name)
-{
-    static const struct {
-        const char *name;
-        enum qapi_mig_status status;
-    } table[] = {
-#define ROW(id, text) {text, QAPI_MIG_##id},
-        QAPI_MIG_STATUSES(ROW)
-#undef ROW
-    };
-    for (size_t i = 0; name && i < sizeof(table) / sizeof(table[0]); i++)
-        if (strcmp(table[i].name, name) == 0)
-            return table[i].status;
-    return QAPI_MIG_UNKNOWN;
-}
-
 static void decode_socket(const json_t *list, struct qapi_migrate *m)
 {
     const json_t *first = json_array_get(list, 0);
@@ -90,7 +58,7 @@ static void decode_ram(const json_t *ram, struct qapi_migrate *m)
 static void decode_migrate(const json_t *ret, struct qapi_migrate *m)
 {
     const char *status = json_string_value(json_object_get(ret, "status"));
-    m->status = status ? mig_of(status) : QAPI_MIG_NONE;
+    m->status = status ? qapi_mig_of(status) : QAPI_MIG_NONE;
     m->expected_downtime_ms = u64_or(ret, "expected-downtime", QAPI_UNKNOWN_U64);
     if (m->expected_downtime_ms >= (uint64_t)INT64_MAX)
         m->expected_downtime_ms = QAPI_UNKNOWN_U64;
@@ -264,7 +232,7 @@ void qapi_decode_reply(enum qapi_command command,
     const json_t *ret = json_object_get(whole, "return");
     switch (command) {
     case QAPI_QUERY_STATUS:
-        out->u.run = run_of(json_string_value(json_object_get(ret, "status")));
+        out->u.run = qapi_run_of(json_string_value(json_object_get(ret, "status")));
         break;
     case QAPI_QUERY_MIGRATE:
         decode_migrate(ret, &out->u.migrate);
@@ -364,7 +332,7 @@ void qapi_decode_event(const json_t *whole, struct qapi_event *out)
         if (strcmp(table[i].name, name) == 0)
             out->kind = table[i].kind;
     const json_t *data = json_object_get(whole, "data");
-    out->status = mig_of(json_string_value(json_object_get(data, "status")));
+    out->status = qapi_mig_of(json_string_value(json_object_get(data, "status")));
     out->pass = u64_or(data, "pass", 0);
     out->guest = json_is_true(json_object_get(data, "guest"));
     COPY_TEXT(out->reason, json_object_get(data, "reason"));

@@ -32,6 +32,26 @@ const char *qapi_mig_name(enum qapi_mig_status s)
     return "?";
 }
 
+enum qapi_run_state qapi_run_of(const char *name)
+{
+#define RUN_OF(id, text)                 \
+    if (name && strcmp(name, text) == 0) \
+        return QAPI_RUN_##id;
+    QAPI_RUN_STATES(RUN_OF)
+#undef RUN_OF
+    return QAPI_RUN_UNKNOWN;
+}
+
+enum qapi_mig_status qapi_mig_of(const char *name)
+{
+#define MIG_OF(id, text)                 \
+    if (name && strcmp(name, text) == 0) \
+        return QAPI_MIG_##id;
+    QAPI_MIG_STATUSES(MIG_OF)
+#undef MIG_OF
+    return QAPI_MIG_UNKNOWN;
+}
+
 const char *qapi_cap_name(enum qapi_cap c)
 {
     switch (c) {

@@ -99,9 +99,7 @@ static void print_row(const json_t *m)
         (void)snprintf(pass, sizeof(pass), "%lld", (long long)integer_of(sample, "pass"));
         (void)qf_format_bytes((uint64_t)integer_of(sample, "remaining"), left,
                               sizeof(left));
-        (void)qf_format_bytes((uint64_t)integer_of(sample, "bandwidth"), rate,
-                              sizeof(rate) - 2);
-        (void)strcat(rate, "/s");
+        (void)qf_format_rate((uint64_t)integer_of(sample, "bandwidth"), rate, sizeof(rate));
     }
     (void)printf("%-18s %-10s %-11s %4s %10s %12s  %s -> %s\n", text_of(m, "uid"),
                  text_of(m, "state"), text_of(m, "phase"), pass, left, rate,

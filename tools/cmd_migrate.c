@@ -305,7 +305,7 @@ static int open_journal(const char *path,
 
 static int load_policy(struct request *r, const char *value, struct qf_err *err)
 {
-    if (!strchr(value, '/') && !strchr(value, '.'))
+    if (!tool_is_file_name(value))
         return request_option(r, "policy", value, err);
     size_t len;
     char origin[TOOL_ORIGIN_SIZE];

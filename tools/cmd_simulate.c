@@ -59,16 +59,11 @@ struct run {
 
 /* ---- what is simulated ---- */
 
-static bool is_file_name(const char *arg)
-{
-    return strchr(arg, '/') || strchr(arg, '.');
-}
-
 static int load_subject(struct subject *s, const char *arg, struct qf_err *err)
 {
     size_t len;
     s->name = arg;
-    if (!is_file_name(arg))
+    if (!tool_is_file_name(arg))
         return policy_model_builtin(arg, &s->spec, err);
     char *text = tool_read_file(arg, &len, err);
     if (!text)
@@ -94,12 +89,13 @@ static int load_subject(struct subject *s, const char *arg, struct qf_err *err)
 static int load_policy(struct policy *p, const char *arg, struct qf_err *err)
 {
     size_t len;
-    if (!is_file_name(arg))
+    char origin[TOOL_ORIGIN_SIZE];
+    if (!tool_is_file_name(arg))
         return policy_preset_load(arg, p, err);
-    char *text = tool_read_file(arg, &len, err);
+    char *text = tool_read_policy(arg, origin, &len, err);
     if (!text)
         return qf_wrap(err, "--policy");
-    const int rc = policy_load(arg, text, len, p, err);
+    const int rc = policy_load(origin, text, len, p, err);
     free(text);
     return rc;
 }
@@ -184,24 +180,12 @@ static json_t *range(const struct policy_range *r, const char *name, json_t *o)
     return o;
 }
 
-static const char *verdict_name(enum policy_verdict v)
-{
-    switch (v) {
-#define VERDICT_NAME(id, name) \
-    case POLICY_VERDICT_##id:  \
-        return name;
-        POLICY_VERDICTS(VERDICT_NAME)
-#undef VERDICT_NAME
-    }
-    return "?";
-}
-
 static json_t *forecast_json(const struct simulate_result *r)
 {
     if (!r->forecast.known)
         return json_null();
     json_t *o = json_pack("{s:I, s:s}", "at_ms", (json_int_t)r->forecast_ms, "verdict",
-                          verdict_name(r->forecast.verdict));
+                          policy_verdict_name(r->forecast.verdict));
     (void)range(&r->forecast.total_ms, "total_ms", o);
     (void)range(&r->forecast.downtime_ms, "downtime_ms", o);
     return range(&r->forecast.transferred_bytes, "transferred", o);

@@ -72,6 +72,11 @@ int tool_bad_option(const char *command, int what, char **argv)
     return tool_usage(command, "%s: unknown option %s", command, word);
 }
 
+bool tool_is_file_name(const char *arg)
+{
+    return strchr(arg, '/') || strchr(arg, '.');
+}
+
 /* A file that has more than `most` bytes is not read to its end: *len is above `most` then.
  * Messages call it origin. */
 static char *read_some(

@@ -19,21 +19,14 @@ static void begin(struct render *r, FILE *f, int64_t t_ns)
                   (long long)(ms % 1000), r->phase ? r->phase : "");
 }
 
-static const char *rate(uint64_t bytes_per_s, char *buf, size_t size)
-{
-    const size_t n = strlen(qf_format_bytes(bytes_per_s, buf, size));
-    (void)snprintf(buf + n, size - n, "/s");
-    return buf;
-}
-
 static void show_sample(struct render *r, const struct policy_sample *s, int64_t t_ns)
 {
     char left[32];
     char speed[32];
     char dirty[32];
     (void)qf_format_bytes(s->remaining_bytes, left, sizeof(left));
-    (void)rate(s->bandwidth_bytes_per_s, speed, sizeof(speed));
-    (void)rate(s->dirty_bytes_per_s, dirty, sizeof(dirty));
+    (void)qf_format_rate(s->bandwidth_bytes_per_s, speed, sizeof(speed));
+    (void)qf_format_rate(s->dirty_bytes_per_s, dirty, sizeof(dirty));
     const bool new_pass = s->pass != r->pass;
     if (r->level >= (new_pass ? RENDER_NORMAL : RENDER_VERBOSE)) {
         begin(r, r->out, t_ns);
@@ -112,7 +105,7 @@ static void show_network(struct render *r, const struct record_network *n, int64
                   n->name[0] ? ", " : "", n->name[0] ? n->address : "", n->reason);
     if (n->bandwidth_bytes_per_s != POLICY_UNKNOWN)
         (void)fprintf(r->out, "; at most %s (%s)",
-                      rate(n->bandwidth_bytes_per_s, speed, sizeof(speed)),
+                      qf_format_rate(n->bandwidth_bytes_per_s, speed, sizeof(speed)),
                       n->bandwidth_reason);
     (void)fputc('\n', r->out);
 }

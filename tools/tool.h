@@ -33,6 +33,9 @@ int tool_usage(const char *command, const char *fmt, ...) QF_PRINTF(2, 3);
 /* What getopt_long said '?' or ':' to, in one line that names it. Returns EXIT_USAGE. */
 int tool_bad_option(const char *command, int what, char **argv);
 
+/* Names of what is built in have neither a slash nor a dot: is this a file's? */
+bool tool_is_file_name(const char *arg);
+
 /* A whole file in memory, NUL-terminated; to be freed. NULL with err. */
 char *tool_read_file(const char *path, size_t *len, struct qf_err *err);
 

@@ -180,6 +180,13 @@ const char *qf_format_bytes(uint64_t bytes, char *buf, size_t size)
     return buf;
 }
 
+const char *qf_format_rate(uint64_t bytes_per_s, char *buf, size_t size)
+{
+    const size_t n = strlen(qf_format_bytes(bytes_per_s, buf, size));
+    (void)snprintf(buf + n, size - n, "/s");
+    return buf;
+}
+
 const char *qf_format_ms(uint64_t ms, char *buf, size_t size)
 {
     if (ms < 1000)

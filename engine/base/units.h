@@ -45,6 +45,9 @@ int qf_parse_rate(const char *text, uint64_t *bytes_per_s, struct qf_err *err);
 /* Write bytes as people read them: "96.0 MiB", "1.5 GiB", "12 B". Returns buf. */
 const char *qf_format_bytes(uint64_t bytes, char *buf, size_t size);
 
+/* Bytes per second likewise: "96.0 MiB/s". Returns buf. */
+const char *qf_format_rate(uint64_t bytes_per_s, char *buf, size_t size);
+
 /* Write a duration as people read it: "340 ms", "12.4 s", "3 min 20 s". Returns buf. */
 const char *qf_format_ms(uint64_t ms, char *buf, size_t size);
 

@@ -544,12 +544,11 @@ START_TEST(who_does_not_read_does_not_hold_up_the_end)
         turn();
     }
     publish("result", 1);
-    const uint64_t before = uv_hrtime();
     stop();
     ck_assert(f.closed);
-    ck_assert_uint_lt(uv_hrtime() - before,
-                      UINT64_C(5000000000)); /* 200 ms, no measurement */
-    ck_assert_uint_eq(c, 0);
+    /* Not all of it was taken, and the end has come all the same. */
+    for (const char *text = line(c); text; text = line(c))
+        ck_assert_ptr_null(strstr(text, "MIGRATION_RESULT"));
 }
 END_TEST
 

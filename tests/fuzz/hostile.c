@@ -29,6 +29,7 @@
 #include "engine/replay.h"
 #include "policy/policy_json.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/sim/setups.h"
 #include "tests/sim/sim.h"
 
 enum {
@@ -408,16 +409,14 @@ static struct sim_setup any_setup(void)
 {
     static const char *const postcopy[] = {"timeout=150ms", "on-timeout=postcopy",
                                            "postcopy.bandwidth=40MiB"};
-    struct sim_setup u = sim_usual();
-    u.model.ram_bytes = 32 * QF_MIB;
-    u.model.working_set_bytes = 8 * QF_MIB;
-    u.model.rate[0].pages_per_s = chance(50) ? 3000 : 100000;
+    struct sim_setup u = sim_small();
+    if (!chance(50))
+        u.model.rate[0].pages_per_s = 100000;
     u.model.silence_ns = 20 * MODEL_S;
     u.model.machine[MODEL_SRC].flavour = any_flavour();
     u.model.machine[MODEL_DST].flavour = any_flavour();
     u.model.cancel_hangs = chance(3);
     u.model.dst_hangs = chance(10);
-    u.quiet = true;
     u.policy = policy_preset_name(draw((unsigned)policy_preset_count()));
     if (chance(35)) {
         u.policy = "post-copy";

@@ -65,7 +65,7 @@ END_TEST
 START_TEST(nothing_is_left_after_a_crash_and_the_same_command_again)
 {
     struct move *m = begin_encrypted("psk");
-    kill_qferry(m);
+    move_kill(m);
     ck_assert_int_ne(rmdir(f.run), 0); /* the keys are still there */
     expect_taken_up("psk");
 }
@@ -100,7 +100,7 @@ START_TEST(a_move_in_the_clear_is_not_taken_up_as_an_encrypted_one)
     world_pair(&f.w, "ws=24 rate=500");
     struct move *m = move_begin(&f.w, ARGS(SLOWLY));
     move_wait_memory(m);
-    kill_qferry(m);
+    move_kill(m);
     m = move_run(&f.w, ARGS("--encrypt", "psk"));
     move_expect(m, 4, "aborted", "source");
     move_expect_reason(m, "is not encrypted");
@@ -238,7 +238,7 @@ START_TEST(a_key_is_placed_through_ssh)
                                    _i == 0 ? lab_vm_qmp_path(f.w.src) : src, dst, options);
     if (_i == 2) {
         move_wait_memory(m);
-        kill_qferry(m);
+        move_kill(m);
         /* those of the other side clean up by themselves */
         char path[LAB_PATH_MAX];
         struct lab_proc *p;
@@ -295,7 +295,7 @@ START_TEST(a_key_stays_for_the_next_qferry)
         start_sshd();
     struct move *m = begin_post_copy("psk", _i == FAR);
     if (_i == KILLED)
-        kill_qferry(m);
+        move_kill(m);
     else
         end_by_signals(m, _i == FAR);
     /* whoever comes by, tidies up */

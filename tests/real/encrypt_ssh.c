@@ -34,7 +34,7 @@ START_TEST(a_tunnel_outlives_its_qferry)
 {
     start_sshd();
     struct move *m = begin_encrypted("ssh:hv");
-    kill_qferry(m);
+    move_kill(m);
     expect_taken_up("ssh:hv");
 }
 END_TEST

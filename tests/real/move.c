@@ -336,6 +336,12 @@ void move_end(struct move *m)
     expect_no_strays(m->w);
 }
 
+void move_kill(struct move *m)
+{
+    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
+    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
+}
+
 struct move *move_run(struct world *w, const char *const *extra)
 {
     struct move *m = move_begin(w, extra);
@@ -477,6 +483,26 @@ void expect_settings(struct lab_vm *vm, const json_t *settings)
     }
     json_decref(now);
     ck_assert_msg(same, "the settings of %s were not put back", lab_vm_name(vm));
+}
+
+void expect_as_found(struct world *w)
+{
+    json_t *migrate = lab_qmp(w->dst, "query-migrate", NULL);
+
+    ck_assert_ptr_null(json_object_get(migrate, "socket-address"));
+    json_decref(migrate);
+    expect_settings(w->src, w->src_settings);
+    expect_settings(w->dst, w->dst_settings);
+}
+
+void expect_not_begun(struct world *w)
+{
+    char state[LAB_STATE_MAX];
+
+    expect_as_found(w);
+    ck_assert_int_eq(lab_run_state(w->dst, state), 0);
+    ck_assert_str_eq(state, "inmigrate");
+    expect_guest_on(w, w->src);
 }
 
 void expect_used_up(struct lab_vm *vm)

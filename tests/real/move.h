@@ -109,6 +109,9 @@ void move_wait_memory(struct move *m);
  * journal replays; no process is left. */
 void move_end(struct move *m);
 
+/* SIGKILL: it cannot say a word any more, and has ended. What it leaves behind is the test's affair. */
+void move_kill(struct move *m);
+
 /* The whole of it. */
 struct move *move_run(struct world *w, const char *const *extra);
 
@@ -158,6 +161,12 @@ void expect_nobody_runs(struct world *w);
 /* Settings (migration parameters and capabilities); new. */
 json_t *settings_of(struct lab_vm *vm);
 void expect_settings(struct lab_vm *vm, const json_t *settings);
+
+/* As if qferry had not been here: both have their settings, w->dst listens nowhere. */
+void expect_as_found(struct world *w);
+
+/* ... and w->dst waits as it was started, the guest is on w->src. */
+void expect_not_begun(struct world *w);
 
 /* A destination whose incoming migration broke off: its process ends with status 1, or, from 9.1 on
  * where it can be told to stay, it says `failed` and is good for nothing but `quit`. */

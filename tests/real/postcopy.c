@@ -1,6 +1,12 @@
 #include "tests/real/postcopy.h"
 
-#include <signal.h>
+struct move *postcopy_begin(struct world *w)
+{
+    world_pair(w, "ws=24 flat");
+    struct move *m = move_begin(w, ARGS(POSTCOPY_SLOWLY));
+    postcopy_wait_begun(m);
+    return m;
+}
 
 void postcopy_wait_begun(struct move *m)
 {
@@ -21,21 +27,20 @@ void postcopy_wait_status(struct world *w, struct lab_vm *vm, const char *status
     ck_abort_msg("no %s", status);
 }
 
+void postcopy_let_loose(struct world *w)
+{
+    ck_assert_int_eq(
+        lab_qmp_ok(w->src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"), 0);
+}
+
 void postcopy_expect_recovered(struct move *m)
 {
     struct world *w = m->w;
 
     postcopy_wait_status(w, w->src, "postcopy-active");
-    ck_assert_int_eq(
-        lab_qmp_ok(w->src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"), 0);
+    postcopy_let_loose(w);
     move_end(m);
     move_expect(m, 0, "completed", "destination");
     ck_assert(move_has(m, "decision", "action", "recover"));
     expect_guest_on(w, w->dst);
-}
-
-void kill_qferry(struct move *m)
-{
-    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
-    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "tests/real/move.h"
+#include "tests/real/postcopy.h"
 
 /* About two seconds of memory. */
 #define SLOWLY "--bandwidth", "10MiB"
@@ -109,21 +109,9 @@ START_TEST(both_killed_is_said_so)
 }
 END_TEST
 
-/* Post-copy that lasts: 2 MiB/s until it is let loose. */
-static struct move *begin_postcopy(void)
-{
-    world_pair(&f.w, "ws=24 flat");
-    struct move *m =
-        move_begin(&f.w, ARGS("-p", "post-copy", "--set", "postcopy.bandwidth=2MiB",
-                              "--bandwidth", "40MiB"));
-    move_wait_phase(m, "postcopy");
-    ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
-    return m;
-}
-
 START_TEST(post_copy_does_not_survive_its_source)
 {
-    struct move *m = begin_postcopy();
+    struct move *m = postcopy_begin(&f.w);
 
     ck_assert_int_eq(lab_vm_kill(f.w.src, SIGKILL), 0);
     move_end(m);
@@ -134,7 +122,7 @@ END_TEST
 
 START_TEST(post_copy_does_not_survive_its_destination)
 {
-    struct move *m = begin_postcopy();
+    struct move *m = postcopy_begin(&f.w);
     char state[LAB_STATE_MAX];
 
     ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);
@@ -147,13 +135,6 @@ START_TEST(post_copy_does_not_survive_its_destination)
 END_TEST
 
 /* ---- qferry ---- */
-
-/* A qferry that cannot say a word any more. */
-static void kill_qferry(struct move *m)
-{
-    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
-    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
-}
 
 static void expect_taken_up(struct move *m, const char *mode)
 {
@@ -168,7 +149,7 @@ START_TEST(the_same_command_takes_up_a_move_whose_qferry_was_killed)
     world_pair(&f.w, "ws=24 rate=1000");
     struct move *m = move_begin(&f.w, ARGS(SLOWLY));
     move_wait_memory(m);
-    kill_qferry(m);
+    move_kill(m);
     expect_taken_up(move_run(&f.w, ARGS(SLOWLY)), "precopy");
 }
 END_TEST
@@ -178,7 +159,7 @@ START_TEST(a_move_that_came_to_the_switch_without_qferry_is_taken_up)
     world_pair(&f.w, "ws=24 rate=1000");
     struct move *m = move_begin(&f.w, ARGS(SLOWLY));
     move_wait_memory(m);
-    kill_qferry(m);
+    move_kill(m);
     ck_assert_int_eq(lab_wait_mig_status(f.w.src, "pre-switchover", 0), 0);
     expect_nobody_runs(&f.w);
     expect_taken_up(move_run(&f.w, ARGS(SLOWLY)), "precopy");
@@ -191,7 +172,7 @@ START_TEST(a_move_can_be_taken_up_again_and_again)
     struct move *m = move_begin(&f.w, ARGS("--bandwidth", "10MiB"));
     for (unsigned i = 0; i < 4; i++) {
         move_wait_memory(m);
-        kill_qferry(m);
+        move_kill(m);
         m = move_begin(&f.w, ARGS("--bandwidth", "10MiB"));
     }
     move_end(m);
@@ -204,7 +185,7 @@ START_TEST(a_move_that_was_taken_up_can_be_cancelled)
     world_pair(&f.w, "ws=32 rate=500");
     struct move *m = move_begin(&f.w, ARGS(SLOWLY));
     move_wait_memory(m);
-    kill_qferry(m);
+    move_kill(m);
     m = move_begin(&f.w, ARGS(SLOWLY));
     move_wait_line(m, "taking it up");
     move_wait_line(m, "\"type\":\"sample\"");
@@ -217,14 +198,12 @@ END_TEST
 
 START_TEST(a_post_copy_whose_qferry_was_killed_is_taken_up)
 {
-    struct move *m = begin_postcopy();
+    struct move *m = postcopy_begin(&f.w);
 
-    kill_qferry(m);
+    move_kill(m);
     m = move_begin(&f.w, ARGS("-p", "post-copy"));
     move_wait_line(m, "taking it up");
-    ck_assert_int_eq(
-        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
-        0);
+    postcopy_let_loose(&f.w);
     move_end(m);
     expect_taken_up(m, "postcopy");
 }
@@ -362,12 +341,10 @@ END_TEST
 /* It ran on the destination, which dies before the next qferry looks: what the source holds is old. */
 START_TEST(a_guest_that_ran_over_there_is_not_begun_again_here)
 {
-    struct move *m = begin_postcopy();
+    struct move *m = postcopy_begin(&f.w);
 
     ck_assert(killed(m));
-    ck_assert_int_eq(
-        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
-        0);
+    postcopy_let_loose(&f.w);
     ck_assert_int_eq(lab_wait_mig_status(f.w.src, "completed", 0), 0);
     ck_assert_int_eq(lab_wait_mig_status(f.w.dst, "completed", 0), 0);
     ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGKILL), 0);

@@ -37,18 +37,6 @@ static void expect_state(struct lab_vm *vm, const char *want)
     ck_assert_str_eq(state, want);
 }
 
-/* As if qferry had not been here. */
-static void expect_untouched(void)
-{
-    json_t *migrate;
-
-    expect_settings(f.w.src, f.w.src_settings);
-    expect_settings(f.w.dst, f.w.dst_settings);
-    migrate = lab_qmp(f.w.dst, "query-migrate", NULL);
-    ck_assert_ptr_null(json_object_get(migrate, "socket-address"));
-    json_decref(migrate);
-}
-
 /* A destination of one's own kind, instead of the one of world_pair(). */
 static void other_destination(const struct lab_vm_opts *opts)
 {
@@ -73,13 +61,13 @@ START_TEST(what_fits_passes_and_is_left_alone)
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
         ck_assert_msg(strcmp(move_verdict(m, checks[i]), "ok") == 0, "%s: '%s'", checks[i],
                       move_verdict(m, checks[i]));
-    expect_untouched();
+    expect_as_found(&f.w);
     expect_state(f.w.dst, "inmigrate");
     expect_guest_on(&f.w, f.w.src);
 
     m = move_run(&f.w, ARGS("--dry-run"));
     move_expect(m, 0, "completed", "source");
-    expect_untouched();
+    expect_as_found(&f.w);
 
     /* And what was looked at can still be used. */
     move_expect(move_run(&f.w, ARGS(SLOWLY)), 0, "completed", "destination");
@@ -144,7 +132,7 @@ START_TEST(machines_that_differ_are_refused)
     move_expect_reason(m, d->check);
     ck_assert_str_eq(move_verdict(m, d->check), "refused");
     ck_assert_ptr_nonnull(strstr(lab_proc_stderr(m->proc), d->check));
-    expect_untouched();
+    expect_as_found(&f.w);
     expect_state(f.w.dst, "inmigrate");
     expect_guest_on(&f.w, f.w.src);
     if (d->unsafe == NOT_TRIED)
@@ -188,14 +176,14 @@ START_TEST(every_difference_is_shown_at_once)
     move_expect_reason(m, "and 5 more");
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
         ck_assert_str_eq(move_verdict(m, checks[i]), "refused");
-    expect_untouched();
+    expect_as_found(&f.w);
 
     /* Waiving all but one does not help. */
     m = move_run(&f.w, ARGS("--unsafe", "machine-type,memory-size,cpus", "--unsafe",
                             "cpu-type,pci-devices"));
     move_expect(m, 3, "refused", "source");
     move_expect_reason(m, "uuid");
-    expect_untouched();
+    expect_as_found(&f.w);
     expect_guest_on(&f.w, f.w.src);
 }
 END_TEST
@@ -222,7 +210,7 @@ START_TEST(a_device_that_cannot_be_migrated_is_named)
     move_expect(m, 3, "refused", "source");
     move_expect_reason(m, "blocked-reasons");
     move_expect_reason(m, b->reason);
-    expect_untouched();
+    expect_as_found(&f.w);
     expect_guest_on(&f.w, f.w.src);
 }
 END_TEST
@@ -250,7 +238,7 @@ START_TEST(source_and_destination_exchanged_are_told_apart)
     ck_assert_str_eq(move_verdict(m, "source-state"), "refused");
     ck_assert_str_eq(move_verdict(m, "destination-state"), "refused");
     move_expect_reason(m, "exchanged");
-    expect_untouched();
+    expect_as_found(&f.w);
     expect_guest_on(&f.w, f.w.src);
 }
 END_TEST
@@ -261,7 +249,7 @@ START_TEST(a_destination_that_does_not_wait_is_refused)
     other_destination(&(struct lab_vm_opts){.append = "ws=16", .paused = true});
     expect_refused("destination-state", "-incoming defer");
     expect_state(f.w.dst, "prelaunch");
-    expect_untouched();
+    expect_as_found(&f.w);
     expect_guest_on(&f.w, f.w.src);
 }
 END_TEST
@@ -272,7 +260,7 @@ START_TEST(a_destination_that_runs_a_guest_of_its_own_is_refused)
     other_destination(&(struct lab_vm_opts){.append = "ws=16"});
     ck_assert_int_eq(lab_guest_ready(f.w.dst), 0);
     expect_refused("destination-state", "-incoming defer");
-    expect_untouched();
+    expect_as_found(&f.w);
     expect_guest_on_at(&f.w, f.w.src, 2, __FILE__, __LINE__);
     expect_guest_on_at(&f.w, f.w.dst, 2, __FILE__, __LINE__);
 }

@@ -262,9 +262,7 @@ START_TEST(a_destination_that_stands_still_is_waited_for)
     ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGSTOP), 0);
     lab_pump(f.w.lab, 5000); /* it is the time itself that is tested */
     ck_assert_int_eq(lab_vm_kill(f.w.dst, SIGCONT), 0);
-    ck_assert_int_eq(
-        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
-        0);
+    postcopy_let_loose(&f.w);
     move_end(m);
     move_expect(m, 0, "completed", "destination");
     ck_assert(!move_has(m, "decision", "action", "recover"));
@@ -280,7 +278,7 @@ START_TEST(a_qferry_that_was_killed_is_taken_over)
     struct move *m = begin(ARGS(SLOWLY, NETWORKS));
 
     interrupt();
-    kill_qferry(m);
+    move_kill(m);
     swallow_no_more(1);
     m = take_up(commands[_i], ARGS(SLOWLY, NETWORKS));
     move_wait_line(m, "taking it up");
@@ -292,7 +290,7 @@ START_TEST(a_post_copy_that_goes_on_is_attached_to)
 {
     struct move *m = begin(ARGS(SLOWLY, NETWORKS));
 
-    kill_qferry(m);
+    move_kill(m);
     m = take_up("attach", ARGS(SLOWLY, NETWORKS));
     move_wait_line(m, "taking it up");
     reset();
@@ -428,7 +426,7 @@ static double measure_restart(void)
     struct move *m = begin(ARGS(SLOWLY, NETWORKS));
 
     interrupt();
-    kill_qferry(m);
+    move_kill(m);
     swallow_no_more(1);
     swallow_no_more(2);
     const int64_t from_ns = lab_now_ns();

@@ -101,17 +101,6 @@ static void pair(const char *append)
     snprintf(f.dst, sizeof(f.dst), "tls:localhost:%u", monitor_port(f.w.dst));
 }
 
-static void expect_untouched(void)
-{
-    char state[LAB_STATE_MAX];
-
-    expect_settings(f.w.src, f.w.src_settings);
-    expect_settings(f.w.dst, f.w.dst_settings);
-    ck_assert_int_eq(lab_run_state(f.w.dst, state), 0);
-    ck_assert_str_eq(state, "inmigrate");
-    expect_guest_on(&f.w, f.w.src);
-}
-
 static struct move *run(const char *src, const char *dst, const char *const *extra)
 {
     struct move *m = move_begin_at(&f.w, "migrate", src, dst, extra);
@@ -184,7 +173,7 @@ START_TEST(what_is_wrong_with_a_monitors_certificate_is_said)
     m = run(f.src, f.dst, NO_ARGS);
     move_expect(m, 6, "failed", "unknown");
     move_expect_reason(m, "certificate comes from a CA that is not known here");
-    expect_untouched();
+    expect_not_begun(&f.w);
 }
 END_TEST
 
@@ -200,7 +189,7 @@ START_TEST(a_certificate_of_another_host_or_time_is_refused)
     move_expect(m, 6, "failed", "unknown");
     move_expect_reason(m, _i == 0 ? "certificate is for elsewhere.example, not for "
                                   : "certificate has expired (");
-    expect_untouched();
+    expect_not_begun(&f.w);
 }
 END_TEST
 
@@ -217,7 +206,7 @@ START_TEST(a_monitor_that_wants_a_certificate_says_so)
     struct move *m = run(f.src, f.dst, ARGS("--tls-dir", f.own));
     move_expect(m, 6, "failed", "unknown");
     move_expect_reason(m, "asked for a certificate, and there is none");
-    expect_untouched();
+    expect_not_begun(&f.w);
 }
 END_TEST
 
@@ -239,7 +228,7 @@ START_TEST(bad_credentials_are_refused_before_anything_begins)
     snprintf(path, sizeof(path), "%s/ca-cert.pem", f.own);
     ck_assert_int_eq(unlink(path), 0);
     expect_refusal("ca-cert.pem: No such file or directory");
-    expect_untouched();
+    expect_not_begun(&f.w);
 }
 END_TEST
 
@@ -319,7 +308,7 @@ START_TEST(what_ssh_says_is_said)
     move_expect(m, 6, "failed", "unknown");
     move_expect_reason(m, "no-such-ssh: not found");
     expect_clean();
-    expect_untouched();
+    expect_not_begun(&f.w);
 }
 END_TEST
 
@@ -373,7 +362,7 @@ START_TEST(a_folder_that_was_left_behind_is_removed)
     move_expect(run(f.src_ssh, f.dst_ssh, ARGS(TO_HERE, "--dry-run")), 0, "completed",
                 "source");
     expect_clean();
-    expect_untouched();
+    expect_not_begun(&f.w);
 }
 END_TEST
 

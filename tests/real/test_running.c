@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/real/move.h"
+#include "tests/real/postcopy.h"
 
 #define SSHD "/usr/sbin/sshd"
 
@@ -93,24 +93,6 @@ static void expect_taken_over(struct move *m, struct move *first, const char *mo
     ck_assert_msg(strstr(lab_proc_stderr(m->proc), part), "%s", lab_proc_stderr(m->proc));
     expect_killed(first);
     expect_guest_on(&f.w, f.w.dst);
-}
-
-static struct move *begin_postcopy(void)
-{
-    world_pair(&f.w, "ws=24 flat");
-    struct move *m =
-        move_begin(&f.w, ARGS("-p", "post-copy", "--set", "postcopy.bandwidth=2MiB",
-                              "--bandwidth", "40MiB"));
-    move_wait_phase(m, "postcopy");
-    ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
-    return m;
-}
-
-static void let_postcopy_loose(void)
-{
-    ck_assert_int_eq(
-        lab_qmp_ok(f.w.src, "migrate-set-parameters", "{\"max-postcopy-bandwidth\": 0}"),
-        0);
 }
 
 /* ---- the second one ---- */
@@ -218,13 +200,13 @@ END_TEST
 
 START_TEST(a_post_copy_is_taken_over)
 {
-    struct move *first = begin_postcopy();
+    struct move *first = postcopy_begin(&f.w);
 
     freeze(first);
     expect_refused_with_line();
     struct move *m = move_begin(&f.w, ARGS("-p", "post-copy", "--takeover"));
     move_wait_line(m, "taking it up");
-    let_postcopy_loose();
+    postcopy_let_loose(&f.w);
     move_end(m);
     expect_taken_over(m, first, "postcopy");
     expect_nothing_left();

@@ -31,13 +31,6 @@ static void wait_device(void)
     ck_assert_int_eq(lab_wait_event(f.w.src, "MIGRATION", "status", "device", 0), 0);
 }
 
-/* Kill the qferry of m, and wait for its end. */
-static void kill_qferry(struct move *m)
-{
-    ck_assert_int_eq(lab_proc_signal(m->proc, SIGKILL), 0);
-    ck_assert_int_eq(lab_proc_wait(m->proc, 0, NULL), 0);
-}
-
 static void expect_no_mark(void)
 {
     json_t *p = lab_qmp(f.w.src, "query-migrate-parameters", "{}");
@@ -68,7 +61,7 @@ START_TEST(the_guest_runs_without_qferry)
     world_pair(&f.w, "ws=16 rate=1000");
     struct move *m = move_begin(&f.w, ARGS("--self-start", SLOWLY));
     wait_device();
-    kill_qferry(m);
+    move_kill(m);
     ck_assert_int_eq(lab_wait_event(f.w.dst, "RESUME", NULL, NULL, 0), 0);
     ck_assert_int_eq(lab_wait_mig_status(f.w.src, "completed", 0), 0);
     struct move *again = move_begin_at(&f.w, "attach", lab_vm_qmp_path(f.w.src),
@@ -192,7 +185,7 @@ static double blackout_ms(enum kind kind)
         &f.w, ARGS("--bandwidth", "40MiB", kind == SELF_START ? "--self-start" : "--json"));
     if (kind != USUAL) {
         wait_device();
-        kill_qferry(m);
+        move_kill(m);
         m = move_begin_at(&f.w, "attach", lab_vm_qmp_path(f.w.src),
                           lab_vm_qmp_path(f.w.dst), NO_ARGS);
     }

@@ -3,7 +3,74 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/units.h"
 #include "netsel/networks_json.h"
+
+struct sim_setup sim_small(void)
+{
+    struct sim_setup u = sim_usual();
+    u.model.ram_bytes = 32 * QF_MIB;
+    u.model.working_set_bytes = 8 * QF_MIB;
+    u.model.rate[0].pages_per_s = 3000;
+    u.quiet = true;
+    return u;
+}
+
+void sim_use(struct sim_setup *u, enum model_flavour flavour)
+{
+    u->model.machine[MODEL_SRC].flavour = u->model.machine[MODEL_DST].flavour = flavour;
+}
+
+void sim_on_11_1(struct sim_setup *u)
+{
+    sim_use(u, MODEL_11_1);
+}
+
+void sim_to_postcopy(struct sim_setup *u)
+{
+    u->policy = "post-copy";
+    u->set[0] = "timeout=150ms";
+    u->set[1] = "on-timeout=postcopy";
+    u->model.rate[0].pages_per_s = 100000;
+}
+
+void sim_interrupted(struct sim_setup *u)
+{
+    ck_assert_ptr_null(u->set[2]);
+    u->set[2] = "postcopy.bandwidth=40MiB";
+    u->model.fault[u->model.n_faults++] = (struct model_fault){
+        .when = MODEL_AT_TIME, .t_ns = 1300 * MODEL_MS, .what = MODEL_NET_RESET};
+}
+
+void sim_stop_and_copy(struct sim_setup *u)
+{
+    u->policy = "stop-and-copy";
+}
+
+void sim_encrypted(struct sim_setup *u)
+{
+    u->spec.encrypt = SPEC_ENCRYPT_PSK;
+    u->model.no_clear = true;
+}
+
+void sim_with_channels(struct sim_setup *u)
+{
+    u->spec.channels_said = true;
+    u->spec.channels = 4;
+    u->spec.compression = QAPI_COMPRESSION_ZLIB;
+}
+
+void sim_from_interface(struct sim_setup *u)
+{
+    (void)strcpy(u->spec.bind, "eth1");
+    u->model.silence_ns = 10 * MODEL_S;
+}
+
+void sim_add_traits(struct sim_setup *u, sim_trait *const traits[SIM_TRAITS_MAX])
+{
+    for (unsigned i = 0; i < SIM_TRAITS_MAX && traits[i]; i++)
+        traits[i](u);
+}
 
 static void add(struct netsel_facts *f,
                 const char *interface,

@@ -1,25 +1,17 @@
 /* The word that the destination has loaded the device state does not come, on the way to post-copy:
  * since 10.2 the source waits for it (postcopy-device), and a failure gives it its guest back. */
 #include <check.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "engine/base/units.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
 
 static struct sim_setup to_postcopy(void)
 {
-    struct sim_setup u = sim_usual();
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
-    u.model.ram_bytes = 32 * QF_MIB;
-    u.model.working_set_bytes = 8 * QF_MIB;
-    u.model.rate[0].pages_per_s = 100000;
-    u.policy = "post-copy";
-    u.set[0] = "timeout=150ms";
-    u.set[1] = "on-timeout=postcopy";
-    u.quiet = true;
+    struct sim_setup u = sim_small();
+    sim_on_11_1(&u);
+    sim_to_postcopy(&u);
     u.model.n_faults = 1;
     u.model.fault[0] = (struct model_fault){
         .when = MODEL_AT_TIME, .what = MODEL_ACK_LOST, .t_ns = MODEL_S};
@@ -54,9 +46,5 @@ int main(void)
     TCase *t = tcase_create("ack");
     tcase_add_test(t, a_source_that_never_heard_of_the_load_has_its_guest_back);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

@@ -8,6 +8,7 @@
 
 #include "engine/base/units.h"
 #include "netsel/networks_json.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct fixture {
@@ -408,9 +409,5 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, each_case);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

@@ -16,178 +16,83 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/units.h"
-#include "netsel/networks_json.h"
+#include "setups.h"
 #include "sim.h"
 
 /* ---- the good runs ---- */
 
-/* Small: few passes, so that a run has few events; one of each kind there is. */
-static struct sim_setup small(void)
+static void quitting(struct sim_setup *u)
 {
-    struct sim_setup u = sim_usual();
-    u.model.ram_bytes = 32 * QF_MIB;
-    u.model.working_set_bytes = 8 * QF_MIB;
-    u.model.rate[0].pages_per_s = 3000;
-    u.model.silence_ns = 100 * MODEL_S;
-    u.quiet = true;
-    return u;
-}
-
-static struct sim_setup precopy(void)
-{
-    return small();
-}
-
-static struct sim_setup precopy_11_1(void)
-{
-    struct sim_setup u = small();
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
-    return u;
-}
-
-static struct sim_setup postcopy(void)
-{
-    struct sim_setup u = small();
-    u.policy = "post-copy";
-    u.set[0] = "timeout=150ms";
-    u.set[1] = "on-timeout=postcopy";
-    u.model.rate[0].pages_per_s = 100000;
-    return u;
-}
-
-static struct sim_setup postcopy_11_1(void)
-{
-    struct sim_setup u = postcopy();
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
-    return u;
-}
-
-/* Interrupted in the midst of it, and recovered. */
-static struct sim_setup recovered(void)
-{
-    struct sim_setup u = postcopy();
-    u.set[2] = "postcopy.bandwidth=40MiB";
-    u.model.fault[u.model.n_faults++] = (struct model_fault){
-        .when = MODEL_AT_TIME, .t_ns = 1300 * MODEL_MS, .what = MODEL_NET_RESET};
-    return u;
-}
-
-static struct sim_setup recovered_11_1(void)
-{
-    struct sim_setup u = recovered();
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
-    return u;
-}
-
-static struct sim_setup stop_and_copy(void)
-{
-    struct sim_setup u = small();
-    u.policy = "stop-and-copy";
-    return u;
-}
-
-static struct sim_setup quitting(void)
-{
-    struct sim_setup u = small();
-    u.spec.quit_source = true;
-    u.spec.quit_destination = true;
-    return u;
+    u->spec.quit_source = true;
+    u->spec.quit_destination = true;
 }
 
 /* The first network is lost in the middle, and it starts again over the second one. */
-static struct sim_setup over_the_next(void)
+static void over_the_next(struct sim_setup *u)
 {
-    static const char networks[] =
-        "{\"networks\": [{\"name\": \"a\", \"cidr\": \"10.1.0.0/24\"}, "
-        "{\"name\": \"b\", \"cidr\": \"10.2.0.0/24\"}]}";
-    static const char *const ip[] = {"10.1.0.1", "10.2.0.1", "10.1.0.2", "10.2.0.2"};
     static struct netsel_facts first;
     static struct netsel_facts later;
-    struct sim_setup u = small();
-    memset(&first, 0, sizeof(first));
-    ck_assert_int_eq(
-        networks_load("n", networks, sizeof(networks) - 1, &u.spec.networks, NULL), 0);
-    for (unsigned i = 0; i < 2; i++) {
-        first.local[i] = (struct netsel_local){.up = true, .carrier = true};
-        ck_assert(netsel_ip_parse(ip[i], &first.local[i].ip));
-        ck_assert(netsel_ip_parse(ip[i + 2], &first.destination[i].ip));
-        first.destination[i].source = first.local[i].ip;
-    }
-    first.n_locals = first.n_destinations = 2;
-    netsel_plan(&u.spec.networks, &first);
-    first.path[0].answer = first.path[1].answer = NETSEL_REFUSED;
+    sim_two_networks(u, &first);
     later = first;
     later.path[0].answer = NETSEL_FAILED;
-    u.network = &first;
-    u.network_later = &later;
-    u.network_ns = 3 * MODEL_MS;
-    u.spec.retries = 1;
-    u.spec.restarts = true;
-    u.restart_ns = 20 * MODEL_MS;
-    u.model.n_faults = 1;
-    u.model.fault[0] = (struct model_fault){
+    u->network_later = &later;
+    u->spec.retries = 1;
+    u->spec.restarts = true;
+    u->restart_ns = 20 * MODEL_MS;
+    u->model.fault[u->model.n_faults++] = (struct model_fault){
         .when = MODEL_AT_TIME, .what = MODEL_NET_RESET, .t_ns = MODEL_S + 100 * MODEL_MS};
-    return u;
-}
-
-static struct sim_setup encrypted(void)
-{
-    struct sim_setup u = small();
-    u.spec.encrypt = SPEC_ENCRYPT_PSK;
-    u.model.no_clear = true;
-    return u;
-}
-
-/* qferry opens the connection. */
-static struct sim_setup bound(void)
-{
-    struct sim_setup u = small();
-    (void)strcpy(u.spec.bind, "eth1");
-    u.model.silence_ns = 10 * MODEL_S;
-    return u;
-}
-
-static struct sim_setup channels(void)
-{
-    struct sim_setup u = precopy();
-    u.spec.channels_said = true;
-    u.spec.channels = 4;
-    u.spec.compression = QAPI_COMPRESSION_ZLIB;
-    return u;
 }
 
 /* The longest way to one stream: the destination takes both, the source does not. */
-static struct sim_setup channels_refused(void)
+static void channels_refused(struct sim_setup *u)
 {
-    struct sim_setup u = postcopy_11_1();
-    u.model.machine[MODEL_SRC].no_pair = true;
-    u.set[2] = "channels=4";
-    return u;
+    u->model.machine[MODEL_SRC].no_pair = true;
+    u->set[2] = "channels=4";
 }
 
+/* One of each kind there is. */
 static const struct {
     const char *name;
-    struct sim_setup (*setup)(void);
+    sim_trait *traits[SIM_TRAITS_MAX];
     enum record_mode mode;
     bool from_the_start; /* its way up to `migrate` is its own */
     bool sparse;         /* much of it is as in other modes: every other one has to do */
 } modes[] = {
-    {"precopy", precopy, MODE_PRECOPY, false, false},
-    {"precopy on 11.1", precopy_11_1, MODE_PRECOPY, false, false},
-    {"post-copy", postcopy, MODE_POSTCOPY, false, false},
-    {"post-copy on 11.1", postcopy_11_1, MODE_POSTCOPY, false, false},
-    {"post-copy, recovered", recovered, MODE_POSTCOPY, false, false},
-    {"post-copy on 11.1, recovered", recovered_11_1, MODE_POSTCOPY, false, false},
-    {"stop-and-copy", stop_and_copy, MODE_STOP_AND_COPY, false, false},
-    {"quitting both", quitting, MODE_PRECOPY, false, false},
-    {"over the next network", over_the_next, MODE_PRECOPY, false, true},
-    {"encrypted", encrypted, MODE_PRECOPY, true, false},
-    {"from an interface", bound, MODE_PRECOPY, false, false},
-    {"channels", channels, MODE_PRECOPY, false, true},
-    {"channels that the source refuses", channels_refused, MODE_POSTCOPY, false, true},
+    {"precopy", {NULL}, MODE_PRECOPY, false, false},
+    {"precopy on 11.1", {sim_on_11_1}, MODE_PRECOPY, false, false},
+    {"post-copy", {sim_to_postcopy}, MODE_POSTCOPY, false, false},
+    {"post-copy on 11.1", {sim_to_postcopy, sim_on_11_1}, MODE_POSTCOPY, false, false},
+    {"post-copy, recovered",
+     {sim_to_postcopy, sim_interrupted},
+     MODE_POSTCOPY,
+     false,
+     false},
+    {"post-copy on 11.1, recovered",
+     {sim_to_postcopy, sim_interrupted, sim_on_11_1},
+     MODE_POSTCOPY,
+     false,
+     false},
+    {"stop-and-copy", {sim_stop_and_copy}, MODE_STOP_AND_COPY, false, false},
+    {"quitting both", {quitting}, MODE_PRECOPY, false, false},
+    {"over the next network", {over_the_next}, MODE_PRECOPY, false, true},
+    {"encrypted", {sim_encrypted}, MODE_PRECOPY, true, false},
+    {"from an interface", {sim_from_interface}, MODE_PRECOPY, false, false},
+    {"channels", {sim_with_channels}, MODE_PRECOPY, false, true},
+    {"channels that the source refuses",
+     {sim_to_postcopy, sim_on_11_1, channels_refused},
+     MODE_POSTCOPY,
+     false,
+     true},
 };
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
+
+static struct sim_setup setup_of(int mode)
+{
+    struct sim_setup u = sim_small();
+    u.model.silence_ns = 100 * MODEL_S;
+    sim_add_traits(&u, modes[mode].traits);
+    return u;
+}
 
 /* ---- the faults ---- */
 
@@ -272,7 +177,7 @@ struct cut {
 
 static const char *run_cuts(int mode, struct cut one, struct cut two, bool loud)
 {
-    struct sim_setup u = modes[mode].setup();
+    struct sim_setup u = setup_of(mode);
     u.quiet = !loud;
     u.no_replay = (one.n + two.n) % 4 != 0 && !loud; /* the slowest part by far */
     change(&u, one.kind, one.n);
@@ -306,7 +211,7 @@ static void count(unsigned of[TARGETS])
 static struct counts good_run(int mode)
 {
     struct counts c;
-    struct sim_setup u = modes[mode].setup();
+    struct sim_setup u = setup_of(mode);
     sim_run(&sim, &u);
     ck_assert_str_eq(sim_complaint(&sim), "");
     ck_assert_int_eq(qf_code_status(sim.result.code), 0);
@@ -537,9 +442,5 @@ static Suite *suite(bool two)
 
 int main(int argc, char **argv)
 {
-    SRunner *r = srunner_create(suite(argc > 1 && strcmp(argv[1], "two") == 0));
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(suite(argc > 1 && strcmp(argv[1], "two") == 0));
 }

@@ -12,8 +12,7 @@ static struct mig_secured refused;
 static void setup(void)
 {
     u = sim_usual();
-    u.spec.encrypt = SPEC_ENCRYPT_PSK;
-    u.model.no_clear = true;
+    sim_encrypted(&u);
     memset(&refused, 0, sizeof(refused));
     (void)qf_fail(&refused.err, QF_E_REFUSED, "no key can be put there");
 }
@@ -56,8 +55,7 @@ END_TEST
 START_TEST(post_copy_with_a_key)
 {
     u = sim_busy();
-    u.spec.encrypt = SPEC_ENCRYPT_PSK;
-    u.model.no_clear = true;
+    sim_encrypted(&u);
     u.policy = "post-copy";
     move("encrypt-psk-post-copy", 0);
     expect_nothing_left();

@@ -5,121 +5,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/units.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
 
 static struct sim_setup small(void)
 {
-    struct sim_setup u = sim_usual();
-    u.model.ram_bytes = 32 * QF_MIB;
-    u.model.working_set_bytes = 8 * QF_MIB;
-    u.model.rate[0].pages_per_s = 3000;
+    struct sim_setup u = sim_small();
     u.remembers = true;
     u.quiet = !getenv("QFERRY_LOUD");
     return u;
 }
 
-static struct sim_setup precopy(void)
+static void quitting(struct sim_setup *u)
 {
-    return small();
-}
-
-static struct sim_setup precopy_11_1(void)
-{
-    struct sim_setup u = small();
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
-    return u;
-}
-
-static struct sim_setup postcopy(void)
-{
-    struct sim_setup u = small();
-    u.policy = "post-copy";
-    u.set[0] = "timeout=150ms";
-    u.set[1] = "on-timeout=postcopy";
-    u.model.rate[0].pages_per_s = 100000;
-    return u;
-}
-
-static struct sim_setup recovered(void)
-{
-    struct sim_setup u = postcopy();
-    u.set[2] = "postcopy.bandwidth=40MiB";
-    u.model.fault[u.model.n_faults++] = (struct model_fault){
-        .when = MODEL_AT_TIME, .t_ns = 1300 * MODEL_MS, .what = MODEL_NET_RESET};
-    return u;
-}
-
-static struct sim_setup stop_and_copy(void)
-{
-    struct sim_setup u = small();
-    u.policy = "stop-and-copy";
-    return u;
-}
-
-static struct sim_setup quitting(void)
-{
-    struct sim_setup u = small();
-    u.spec.quit_source = true;
-    return u;
-}
-
-static struct sim_setup encrypted(void)
-{
-    struct sim_setup u = small();
-    u.spec.encrypt = SPEC_ENCRYPT_PSK;
-    return u;
-}
-
-static struct sim_setup channels(void)
-{
-    struct sim_setup u = small();
-    u.spec.channels_said = true;
-    u.spec.channels = 4;
-    u.spec.compression = QAPI_COMPRESSION_ZLIB;
-    return u;
-}
-
-/* qferry opens the connection: it ends with it. */
-static struct sim_setup bound(void)
-{
-    struct sim_setup u = small();
-    (void)strcpy(u.spec.bind, "eth1");
-    u.model.silence_ns = 10 * MODEL_S;
-    return u;
+    u->spec.quit_source = true;
 }
 
 /* Given up by the policy, by the user, by QEMU. */
-static struct sim_setup timed_out(void)
+static void timed_out(struct sim_setup *u)
 {
-    struct sim_setup u = small();
-    u.set[0] = "timeout=300ms";
-    u.set[1] = "downtime.max=1ms";
-    u.model.rate[0].pages_per_s = 100000;
-    return u;
+    u->set[0] = "timeout=300ms";
+    u->set[1] = "downtime.max=1ms";
+    u->model.rate[0].pages_per_s = 100000;
 }
 
-static struct sim_setup cancelled(void)
+static void cancelled(struct sim_setup *u)
 {
-    struct sim_setup u = small();
-    u.n_doings = 1;
-    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                    .phase = MIG_PRECOPY,
-                                    .t_ns = 100 * MODEL_MS,
-                                    .what = SIM_CANCEL};
-    return u;
+    (void)sim_at_phase(u, SIM_CANCEL, MIG_PRECOPY, 100 * MODEL_MS);
 }
 
-static struct sim_setup bereft(void)
+static void bereft(struct sim_setup *u)
 {
-    struct sim_setup u = small();
-    u.model.fault[u.model.n_faults++] = (struct model_fault){.when = MODEL_AT_TIME,
-                                                             .t_ns = 1150 * MODEL_MS,
-                                                             .what = MODEL_DIE,
-                                                             .side = MODEL_DST};
-    return u;
+    u->model.fault[u->model.n_faults++] = (struct model_fault){.when = MODEL_AT_TIME,
+                                                               .t_ns = 1150 * MODEL_MS,
+                                                               .what = MODEL_DIE,
+                                                               .side = MODEL_DST};
 }
 
 /* Not what it would have been: a destination ends with a connection that qferry holds. */
@@ -127,23 +49,30 @@ enum { ANY = -1 };
 
 static const struct {
     const char *name;
-    struct sim_setup (*setup)(void);
+    sim_trait *traits[SIM_TRAITS_MAX];
     int status;
 } modes[] = {
-    {"precopy", precopy, 0},
-    {"precopy on 11.1", precopy_11_1, 0},
-    {"post-copy", postcopy, 0},
-    {"post-copy, recovered", recovered, 0},
-    {"stop-and-copy", stop_and_copy, 0},
-    {"quitting", quitting, 0},
-    {"encrypted", encrypted, 0},
-    {"channels", channels, 0},
-    {"from an interface", bound, ANY},
-    {"timed out", timed_out, 4},
-    {"cancelled", cancelled, 5},
-    {"the destination dies", bereft, 4},
+    {"precopy", {NULL}, 0},
+    {"precopy on 11.1", {sim_on_11_1}, 0},
+    {"post-copy", {sim_to_postcopy}, 0},
+    {"post-copy, recovered", {sim_to_postcopy, sim_interrupted}, 0},
+    {"stop-and-copy", {sim_stop_and_copy}, 0},
+    {"quitting", {quitting}, 0},
+    {"encrypted", {sim_encrypted}, 0},
+    {"channels", {sim_with_channels}, 0},
+    {"from an interface", {sim_from_interface}, ANY},
+    {"timed out", {timed_out}, 4},
+    {"cancelled", {cancelled}, 5},
+    {"the destination dies", {bereft}, 4},
 };
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
+
+static struct sim_setup setup_of(int mode)
+{
+    struct sim_setup u = small();
+    sim_add_traits(&u, modes[mode].traits);
+    return u;
+}
 
 /* Of both sides, as far as they live. */
 static const char *settings(void)
@@ -182,7 +111,7 @@ static const char *settings(void)
 static const char *run_cut(int mode, unsigned n, unsigned again, const char **complaint)
 {
     static char text[1200];
-    struct sim_setup u = modes[mode].setup();
+    struct sim_setup u = setup_of(mode);
     u.doing[u.n_doings++] =
         (struct sim_doing){.when = SIM_AT_EVENT, .what = SIM_RESTART, .n = n};
     if (again > 0)
@@ -204,7 +133,7 @@ static const char *run_cut(int mode, unsigned n, unsigned again, const char **co
 
 START_TEST(killed_at_any_moment_it_ends_as_it_would_have)
 {
-    struct sim_setup u = modes[_i].setup();
+    struct sim_setup u = setup_of(_i);
     const char *complaint;
     sim_run(&sim, &u);
     const unsigned n = sim.n_fed;
@@ -253,9 +182,7 @@ static struct sim_setup never_done(int64_t killed_ns)
     u.quiet = false;
     u.set[0] = "downtime.max=1ms";
     u.model.rate[0].pages_per_s = 100000;
-    u.n_doings = 1;
-    u.doing[0] = (struct sim_doing){
-        .when = SIM_AT_PHASE, .phase = MIG_PRECOPY, .t_ns = killed_ns, .what = SIM_RESTART};
+    (void)sim_at_phase(&u, SIM_RESTART, MIG_PRECOPY, killed_ns);
     return u;
 }
 
@@ -286,11 +213,8 @@ END_TEST
 START_TEST(an_operators_word_is_not_forgotten)
 {
     struct sim_setup u = never_done(800 * MODEL_MS);
-    u.doing[u.n_doings++] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                               .phase = MIG_PRECOPY,
-                                               .t_ns = 200 * MODEL_MS,
-                                               .what = SIM_OPERATOR,
-                                               .operator_says = "timeout=1s"};
+    sim_at_phase(&u, SIM_OPERATOR, MIG_PRECOPY, 200 * MODEL_MS)->operator_says =
+        "timeout=1s";
     run(&u, 4);
     ck_assert_uint_lt(sim.result.total_ms, 1300);
     sim_free(&sim);
@@ -331,11 +255,7 @@ START_TEST(memory_that_contradicts_qemu_is_dropped)
     struct sim_setup u = small();
     u.quiet = false;
     u.tamper = tampers[_i];
-    u.n_doings = 1;
-    u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                    .phase = MIG_PRECOPY,
-                                    .t_ns = 20 * MODEL_MS,
-                                    .what = SIM_RESTART};
+    (void)sim_at_phase(&u, SIM_RESTART, MIG_PRECOPY, 20 * MODEL_MS);
     sim_run(&sim, &u);
     ck_assert_msg(strstr(sim_trace(&sim), "it is passed over") != NULL, "%s",
                   sim_trace(&sim));
@@ -368,9 +288,7 @@ START_TEST(attach_puts_back_what_was_only_prepared_and_starts_nothing)
     struct sim_setup u = small();
     u.quiet = false;
     u.then_attach = true;
-    u.n_doings = 1;
-    u.doing[0] =
-        (struct sim_doing){.when = SIM_AT_PHASE, .phase = MIG_START, .what = SIM_RESTART};
+    (void)sim_at_phase(&u, SIM_RESTART, MIG_START, 0);
     u.model.fault[u.model.n_faults++] = (struct model_fault){
         .when = MODEL_AT_COMMAND, .what = MODEL_LOSE, .side = MODEL_SRC, .name = "migrate"};
     run(&u, 3);
@@ -401,9 +319,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(suite());
 }

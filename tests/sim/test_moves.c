@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/units.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
@@ -92,8 +93,7 @@ START_TEST(suspended_guest_is_moved_asleep)
 {
     struct sim_setup u = sim_usual();
     u.model.run = QAPI_RUN_SUSPENDED;
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour =
-        _i ? MODEL_11_1 : MODEL_7_2;
+    sim_use(&u, _i ? MODEL_11_1 : MODEL_7_2);
     move(_i ? "suspended-11.1" : "suspended-7.2", &u);
 }
 END_TEST
@@ -175,9 +175,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(suite());
 }

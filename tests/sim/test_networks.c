@@ -55,8 +55,7 @@ END_TEST
 /* What somebody has configured QEMU may count on in the switch, where it knows how. */
 START_TEST(a_configured_rate_is_a_hint)
 {
-    u.model.machine[MODEL_SRC].flavour = _i == 0 ? MODEL_7_2 : MODEL_10_0;
-    u.model.machine[MODEL_DST].flavour = u.model.machine[MODEL_SRC].flavour;
+    sim_use(&u, _i == 0 ? MODEL_7_2 : MODEL_10_0);
     if (_i == 2)
         u.spec.networks.network[0].rate_bytes_per_s = 0;
     move(NULL);
@@ -435,7 +434,7 @@ END_TEST
 /* QEMU does not end the migration that was given up (channels): no fresh destination beside one that runs. */
 START_TEST(a_source_that_migrates_still_is_not_started_again)
 {
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_7_2;
+    sim_use(&u, MODEL_7_2);
     u.model.working_set_bytes = u.model.ram_bytes / 2;
     u.set[0] = "timeout=100s";
     u.spec.channels_said = true;

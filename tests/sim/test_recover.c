@@ -27,7 +27,7 @@ static void teardown(void)
 
 static void use(enum model_flavour flavour)
 {
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = flavour;
+    sim_use(&u, flavour);
 }
 
 static void at(enum mig_phase phase, int64_t after_ns, struct model_fault fault)

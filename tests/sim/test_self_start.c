@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/base/units.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct fixture {
@@ -28,7 +29,7 @@ static const enum model_flavour flavours[] = {MODEL_7_2, MODEL_10_0, MODEL_11_1}
 static struct sim_setup of_flavour(bool postcopy, int i)
 {
     struct sim_setup u = postcopy ? sim_busy() : sim_usual();
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = flavours[i];
+    sim_use(&u, flavours[i]);
     if (postcopy)
         u.policy = "post-copy";
     u.spec.self_start = true;
@@ -336,9 +337,5 @@ int main(void)
     tcase_add_test(t, a_monitor_that_is_lost_at_the_start_of_post_copy_is_no_conflict);
     tcase_add_loop_test(t, whoever_takes_it_up_knows, 0, 6);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return sim_main(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "netsel/networks_json.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
@@ -190,8 +191,7 @@ END_TEST
 
 START_TEST(the_hint_for_the_switch_follows)
 {
-    u.model.machine[MODEL_SRC].flavour = MODEL_10_0;
-    u.model.machine[MODEL_DST].flavour = MODEL_10_0;
+    sim_use(&u, MODEL_10_0);
     others(MIG_PRECOPY, 500, &one);
     move(NULL);
     expect("avail-switchover-bandwidth=50000000");
@@ -281,9 +281,5 @@ int main(void)
     tcase_add_loop_test(t, what_it_says_may_be_of_no_account, 0, 3);
     tcase_add_test(t, a_slower_one_is_shared);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

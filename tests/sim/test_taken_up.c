@@ -1,20 +1,14 @@
 /* An engine that finds a move in its last moments: what it must not believe. */
 #include <check.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "engine/base/units.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
 
 static struct sim_setup short_move(void)
 {
-    struct sim_setup u = sim_usual();
-    u.model.ram_bytes = 32 * QF_MIB;
-    u.model.working_set_bytes = 8 * QF_MIB;
-    u.model.rate[0].pages_per_s = 3000;
-    u.quiet = true;
+    struct sim_setup u = sim_small();
     u.two_faults = true;
     return u;
 }
@@ -29,11 +23,7 @@ START_TEST(an_old_guest_is_not_brought_back_when_the_new_one_dies)
     unsigned before = 0;
     for (unsigned i = 0; i < STEPS; i++) {
         struct sim_setup u = short_move();
-        u.n_doings = 1;
-        u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
-                                        .what = SIM_RESTART,
-                                        .phase = MIG_FINISH,
-                                        .t_ns = KILLED_US * MODEL_MS / 1000};
+        (void)sim_at_phase(&u, SIM_RESTART, MIG_FINISH, KILLED_US * MODEL_MS / 1000);
         sim_run(&sim, &u);
         ck_assert_int_eq(sim.result.running_on, PLACE_DESTINATION);
         ck_assert_uint_eq(sim.n_sessions, 2);
@@ -78,9 +68,5 @@ int main(void)
     tcase_add_test(t, an_old_guest_is_not_brought_back_when_the_new_one_dies);
     tcase_add_test(t, a_guest_on_its_way_is_not_said_to_be_on_the_source);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(s);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/replay.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct sim sim;
@@ -109,9 +110,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(suite());
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/base/units.h"
+#include "setups.h"
 #include "sim.h"
 
 static struct fixture {
@@ -266,7 +267,7 @@ START_TEST(cont_refused_by_the_destination)
     struct sim_setup u = sim_usual();
     refuse(&u, MODEL_DST, "cont", 1, "Failed to get \"write\" lock");
     run_from("precopy", "# finish", &u);
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_11_1;
+    sim_use(&u, MODEL_11_1);
     run_from("precopy, 11.1", "# finish", &u);
     u = sim_busy();
     u.policy = "post-copy";
@@ -323,8 +324,7 @@ START_TEST(destination_refuses_the_load)
         struct sim_setup u = i < 3 ? sim_usual() : sim_busy();
         char title[64];
         u.policy = i < 3 ? NULL : "post-copy";
-        u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour =
-            flavours[i % 3];
+        sim_use(&u, flavours[i % 3]);
         u.model.fault[u.model.n_faults++] =
             (struct model_fault){.when = MODEL_AT_TIME, .what = MODEL_LOAD_FAILS};
         (void)snprintf(title, sizeof(title), "%s, %s", i < 3 ? "precopy" : "post-copy",
@@ -368,8 +368,7 @@ START_TEST(paused_guest_in_trouble)
     for (unsigned i = 0; i < 6; i++) {
         struct sim_setup u = sim_usual();
         u.model.run = QAPI_RUN_PAUSED;
-        u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour =
-            i % 2 ? MODEL_11_1 : MODEL_7_2;
+        sim_use(&u, i % 2 ? MODEL_11_1 : MODEL_7_2);
         u.n_doings = 1;
         u.doing[0].when = SIM_AT_PHASE;
         u.doing[0].what = i < 2 ? SIM_CANCEL : SIM_FAULT;
@@ -391,7 +390,7 @@ START_TEST(destination_without_s_and_a_lost_acknowledgement)
     static const enum model_flavour flavours[] = {MODEL_7_2, MODEL_10_0, MODEL_11_1};
     struct sim_setup u = sim_usual();
     u.model.dst_autostart = true;
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = flavours[_i];
+    sim_use(&u, flavours[_i]);
     u.model.fault[u.model.n_faults++] =
         (struct model_fault){.when = MODEL_AT_TIME, .what = MODEL_ACK_LOST};
     sim_run(&f.sim, &u);
@@ -405,7 +404,7 @@ END_TEST
 START_TEST(source_that_cleans_up_slowly_is_waited_for)
 {
     struct sim_setup u = sim_usual();
-    u.model.machine[MODEL_SRC].flavour = u.model.machine[MODEL_DST].flavour = MODEL_10_0;
+    sim_use(&u, MODEL_10_0);
     u.model.clean_ns = 20 * MODEL_S;
     u.n_doings = 1;
     u.doing[0] = (struct sim_doing){.when = SIM_AT_PHASE,
@@ -461,9 +460,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_ENV);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return sim_main(suite());
 }

@@ -1,4 +1,5 @@
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,6 +108,9 @@ START_TEST(writes_bytes_as_people_do)
     char buf[32];
     ck_assert_str_eq(qf_format_bytes(written_bytes[_i].bytes, buf, sizeof(buf)),
                      written_bytes[_i].text);
+    char rate[64];
+    (void)snprintf(rate, sizeof(rate), "%s/s", written_bytes[_i].text);
+    ck_assert_str_eq(qf_format_rate(written_bytes[_i].bytes, buf, sizeof(buf)), rate);
 }
 END_TEST
 
