@@ -328,6 +328,8 @@ struct mig {
     bool was_postcopy;
     int64_t cancel_ns; /* migrate_cancel was sent last; 0: not in this rollback */
     bool yank_sent;
+    bool
+        src_stopped_again; /* `stop` was sent to a source that ran beside the destination */
     /* the switchover did not get on, and breaking the connection did not help */
     bool stuck;
     bool sync_asked;

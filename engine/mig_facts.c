@@ -332,6 +332,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .postcopy_asked = m->postcopy_asked,
         .continued = m->continued,
         .cont_refused = m->cont_refused,
+        .cont_sent = m->handed_over && m->dst_conts > 0,
         .handed_over = m->handed_over || has_run_unasked(m),
         .self_start = m->self_start && m->continued,
         .unwatched = m->dst_unwatched,

@@ -493,9 +493,7 @@ void mig_memory_adopt_leftovers(struct mig *m, struct mig_todo *todo)
              "a qferry that was killed had prepared this move%s: what it changed is put "
              "back in the end",
              listens ? ", and the destination listens" : "");
-    const enum qapi_run_state run = m->side[MIG_SRC].run;
-    m->guest_ran =
-        run == QAPI_RUN_RUNNING || run == QAPI_RUN_SUSPENDED || mig_memory_stopped_it(m);
+    m->guest_ran = mig_guest_runs(m->side[MIG_SRC].run) || mig_memory_stopped_it(m);
     m->has_leftovers = true;
     m->incoming_asked = listens;
     apply_policy(m);

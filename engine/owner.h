@@ -41,6 +41,8 @@ struct owner_facts {
     /* cont was sent to the destination (its guest may have run), or its paused guest was accepted
      * as the outcome. */
     bool handed_over;
+    /* ... it was sent by this qferry, that is while the source was stopped. */
+    bool cont_sent;
     /* The source was found completed: who has its guest may be another destination, or this one may have
      * run it and died since. */
     bool done_before;
@@ -77,7 +79,9 @@ enum {
     MAY_PAUSE_SRC = 1 << 9, /* migrate-pause */
     MAY_PAUSE_DST = 1 << 10,
     MAY_RECOVER = 1 << 11, /* migrate-recover on the destination */
-    MAY_RESUME = 1 << 12   /* migrate with resume on the source */
+    MAY_RESUME = 1 << 12,  /* migrate with resume on the source */
+    MAY_STOP_SRC =
+        1 << 13 /* stop on a source that runs again although its guest was handed over */
 };
 
 /* Where the migration stands. */

@@ -98,11 +98,21 @@ static void held(struct mig *m, const struct owner_view *v)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
     const struct mig_side *dst = &m->side[MIG_DST];
-    mig_hold(
-        m,
-        "%s: source %s/%s%s, destination %s/%s%s; nothing was touched, a person must look",
-        v->why, qapi_run_name(src->run), qapi_mig_name(src->migrate.status), reach(src),
-        qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status), reach(dst));
+    if (m->src_stopped_again)
+        mig_hold(
+            m,
+            "the source ran again although the guest had been handed over (its "
+            "migration failed at the last word), and was told to stop: source %s/%s%s, "
+            "destination %s/%s%s; do not continue the source, it is old; a person must "
+            "look at what both have written",
+            qapi_run_name(src->run), qapi_mig_name(src->migrate.status), reach(src),
+            qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status), reach(dst));
+    else
+        mig_hold(
+            m,
+            "%s: source %s/%s%s, destination %s/%s%s; nothing was touched, a person must look",
+            v->why, qapi_run_name(src->run), qapi_mig_name(src->migrate.status), reach(src),
+            qapi_run_name(dst->run), qapi_mig_name(dst->migrate.status), reach(dst));
 }
 
 /* Why the move does not go on, unless a reason was given already. */
@@ -199,6 +209,14 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
         lost(m, v.why);
         return;
     case STAGE_CONFLICT:
+        if ((v.may & MAY_STOP_SRC) && !m->src_stopped_again) {
+            m->src_stopped_again = true;
+            (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+            m->side[MIG_SRC].fresh = false; /* what is known is from before */
+            m->phase_ns = m->now_ns;
+            mig_wake_in(m, POLL_MS);
+            return;
+        }
         /* A source that hangs in a write: out of band it can still be freed. Then look again. */
         if ((v.may & MAY_YANK) && !m->yank_sent && !(m->postcopy_asked && m->continued) &&
             mig_act(m, todo, MIG_SRC, QAPI_YANK)) {

@@ -172,6 +172,44 @@ END_TEST
 
 /* ---- the end ---- */
 
+/* From 10.0 on: all was sent, the last word is lost, the connection breaks; QEMU fails the migration and runs
+ * the source, which is old. The destination has run since. */
+START_TEST(a_source_that_runs_again_after_the_handover_is_stopped)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    f.m.phase = MIG_POSTCOPY;
+    f.m.continued = f.m.postcopy_asked = f.m.handed_over = true;
+    f.m.dst_conts = 1;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_COMPLETED;
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = QAPI_MIG_FAILED;
+    step(&ev);
+    ev.u.qmp = (struct qapi_event){.kind = QAPI_EVENT_RESUME};
+    step(&ev);
+    for (unsigned i = 0; i < 5 && f.id[MIG_SRC][QAPI_STOP] == 0; i++) {
+        pass_time();
+        answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
+        answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_COMPLETED);
+    }
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
+    ck_assert_uint_eq(f.id[MIG_DST][QAPI_STOP], 0);
+    ev = (struct mig_event){
+        .kind = MIG_EV_REPLY, .side = MIG_SRC, .id = f.id[MIG_SRC][QAPI_STOP]};
+    ev.u.reply.command = QAPI_STOP;
+    step(&ev);
+    for (unsigned i = 0; i < 5 && f.m.phase != MIG_HELD; i++) {
+        pass_time();
+        answer_look(MIG_SRC, QAPI_RUN_PAUSED, QAPI_MIG_FAILED);
+    }
+    ck_assert_int_eq(f.m.phase, MIG_HELD);
+    ck_assert_ptr_nonnull(strstr(f.m.reason, "was told to stop: source paused/failed"));
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_CONT], 0);
+}
+END_TEST
+
 /* Events, and what was known before, are not enough: both sides are asked, and both have answered. */
 START_TEST(cont_waits_for_the_answers_of_both_sides)
 {
@@ -535,6 +573,7 @@ int main(void)
     tcase_add_loop_test(t, a_completed_source_alone_is_no_success, 0, 3);
     tcase_add_loop_test(t, a_safe_switch_is_always_asked_for, 0, 8);
     tcase_add_test(t, a_cancel_towards_post_copy_waits_and_is_then_refused);
+    tcase_add_test(t, a_source_that_runs_again_after_the_handover_is_stopped);
     tcase_add_loop_test(t, no_cancel_leaves_once_post_copy_was_asked_for, 0, 2);
     tcase_add_loop_test(t, nothing_is_set_before_an_earlier_failure_is_cleaned_up, 0, 2);
     tcase_add_test(t, the_network_is_decided_once);
