@@ -6,7 +6,8 @@
  *   CONT    `cont` to the destination: the line of no return
  *   TIDY    settings put back on both sides
  *   LOOK    the destination once more: what is reported is what it says of itself
- *   QUIT    the source told to quit, if so wished
+ *   QUIT    the source told to quit, if so wished; or if it has not heard the end of a post-copy: when its
+ *           connection ends, it would run again (10.0 on, tests/facts)
  *
  * A destination whose `cont` is refused while it never ran is no destination: ROLLBACK, the
  * source holds the whole guest still. */
@@ -182,6 +183,30 @@ static void finished(struct mig *m)
     mig_go(m, MIG_DONE);
 }
 
+/* It waits for the last word still, which was lost. */
+static bool may_run_again(const struct mig *m)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    return src->migrate.status == QAPI_MIG_POSTCOPY_ACTIVE && !src->gone;
+}
+
+static bool begin_to_quit(struct mig *m, struct mig_todo *todo)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const bool is_heard = src->link == MIG_LINK_UP && !src->silent;
+    if (may_run_again(m) && !is_heard)
+        mig_warn(todo,
+                 "the source does not answer, and was not told that the destination has "
+                 "everything: make sure that its QEMU is gone, it may run its old copy "
+                 "of the guest when it comes back");
+    else if (may_run_again(m))
+        mig_warn(todo, "the source was not told that the destination has everything: its "
+                       "QEMU is told to quit, it might run its old copy of the guest when "
+                       "its connection ends");
+    return (m->spec.quit_source || may_run_again(m)) && is_heard &&
+           mig_act(m, todo, MIG_SRC, QAPI_QUIT);
+}
+
 static void quit_source(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (m->side[MIG_SRC].link != MIG_LINK_UP || mig_is_past(m, m->stage_ns, QUIT_MS) ||
@@ -238,8 +263,7 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
             return;
         }
         mig_to_stage(m, QUIT_SOURCE);
-        if (!m->spec.quit_source || m->side[MIG_SRC].link != MIG_LINK_UP ||
-            !mig_act(m, todo, MIG_SRC, QAPI_QUIT)) {
+        if (!begin_to_quit(m, todo)) {
             finished(m);
             return;
         }

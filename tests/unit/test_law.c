@@ -210,6 +210,30 @@ START_TEST(a_source_that_runs_again_after_the_handover_is_stopped)
 }
 END_TEST
 
+/* The last word was lost without a sound: when the connection ends at last, nobody looks any more. */
+START_TEST(a_source_that_never_heard_the_end_is_told_to_quit)
+{
+    f.m.phase = MIG_FINISH;
+    f.m.continued = f.m.postcopy_asked = f.m.handed_over = f.m.src_left = true;
+    f.m.dst_conts = 1;
+    configure_adopt(&f.m);
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_COMPLETED;
+    for (unsigned i = 0; i < 5 && f.id[MIG_SRC][QAPI_QUIT] == 0; i++) {
+        pass_time();
+        answer_look(MIG_SRC, QAPI_RUN_FINISH_MIGRATE, QAPI_MIG_POSTCOPY_ACTIVE);
+        answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_COMPLETED);
+    }
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_QUIT], 0);
+    ck_assert_uint_eq(f.id[MIG_DST][QAPI_QUIT], 0);
+    step(&(struct mig_event){.kind = MIG_EV_DOWN, .side = MIG_SRC});
+    ck_assert_int_eq(f.m.phase, MIG_DONE);
+    ck_assert_int_eq(f.m.outcome, OUTCOME_COMPLETED);
+}
+END_TEST
+
 /* Events, and what was known before, are not enough: both sides are asked, and both have answered. */
 START_TEST(cont_waits_for_the_answers_of_both_sides)
 {
@@ -574,6 +598,7 @@ int main(void)
     tcase_add_loop_test(t, a_safe_switch_is_always_asked_for, 0, 8);
     tcase_add_test(t, a_cancel_towards_post_copy_waits_and_is_then_refused);
     tcase_add_test(t, a_source_that_runs_again_after_the_handover_is_stopped);
+    tcase_add_test(t, a_source_that_never_heard_the_end_is_told_to_quit);
     tcase_add_loop_test(t, no_cancel_leaves_once_post_copy_was_asked_for, 0, 2);
     tcase_add_loop_test(t, nothing_is_set_before_an_earlier_failure_is_cleaned_up, 0, 2);
     tcase_add_test(t, the_network_is_decided_once);
