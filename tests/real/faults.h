@@ -62,7 +62,8 @@
     X(MONITOR_SOURCE, "source-monitor-closed")           \
     X(MONITOR_DESTINATION, "destination-monitor-closed") \
     X(JOURNAL, "journal-full")                           \
-    X(CANCEL, "cancel")
+    X(CANCEL, "cancel")                                  \
+    X(WORDS, "words-lost")
 
 /* clang-format off */
 enum mode {

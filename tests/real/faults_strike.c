@@ -233,6 +233,11 @@ void faults_strike(void)
     case FAULT_MONITOR_DESTINATION:
         cut_monitor(FAULTS_DST);
         break;
+    case FAULT_WORDS: /* the requests for pages, and the last one */
+        (void)world_lose_ack();
+        until_qferry_ends(BROKEN_MS);
+        world_find_ack();
+        break;
     case FAULT_CANCEL:
         if (lab_proc_alive(w.qferry))
             (void)lab_proc_signal(w.qferry, SIGINT);

@@ -85,6 +85,8 @@ const char *cell_unreachable(const struct cell *c, struct faults_versions v)
     const bool has_channels = c->way == WAY_CHANNELS || c->way == WAY_CHANNELS_PSK;
     if (c->fault == FAULT_NONE && c->moment != MOMENT_SETUP && c->moment != MOMENT_ACK_LOST)
         return ""; /* nothing happens then */
+    if (c->fault == FAULT_WORDS && c->moment != MOMENT_POSTCOPY_ACTIVE)
+        return ""; /* the last word of all else is the acknowledgement: a moment of its own */
     if (in_postcopy && c->mode != MODE_POSTCOPY)
         return "this mode has no post-copy";
     if (c->moment == MOMENT_LATER_PASS && c->mode == MODE_POSTCOPY)

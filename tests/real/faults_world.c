@@ -251,7 +251,10 @@ bool world_begin_qferry(void)
     (void)snprintf(options, sizeof(options), "%s %s %s %s",
                    w.cell.options[0] ? w.cell.options : mode_options[w.cell.mode],
                    way_options[w.cell.way],
-                   w.cell.moment == MOMENT_ACK_LOST ? "--port " ACK_PORTS : "", w.with);
+                   w.cell.moment == MOMENT_ACK_LOST || w.cell.fault == FAULT_WORDS
+                       ? "--port " ACK_PORTS
+                       : "",
+                   w.with);
     argv[split(options, argv, 9)] = NULL;
     w.qferry = lab_spawn(w.lab, argv);
     return w.qferry != NULL;
