@@ -207,7 +207,7 @@ START_TEST(in_postcopy_only_forward)
     struct move *m = begin(ARGS("--bandwidth", "8MiB", "--set", "postcopy.allowed=true",
                                 "--set", "postcopy.bandwidth=1MiB"));
     ask(0, "postcopy", NO_ARGS);
-    move_wait_line(m, "\"mode\":\"postcopy\"");
+    move_wait_line(m, "\"phase\":\"postcopy\"");
     expect_refused("cancel", NO_ARGS, "the only way is forward");
     expect_refused("postcopy", NO_ARGS, "already");
     expect_refused("pause", NO_ARGS, "post-copy");
