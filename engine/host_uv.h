@@ -1,5 +1,5 @@
 /* What the kernel of this host says of the process behind a monitor: for the limit on locked
- * memory, which QEMU cannot be asked for. Edge; for engine/drive_uv.c. */
+ * memory, which QEMU cannot be asked for. Edge; for engine/drive*_uv.c. */
 #ifndef QF_ENGINE_HOST_UV_H
 #define QF_ENGINE_HOST_UV_H
 

@@ -168,10 +168,10 @@ static const struct row table[] = {
  "the destination died after it had taken over"},
 
 /* Post-copy: the guest's memory is split, no way back. An interrupted source never runs again, so
- * the destination is continued also while the connection is broken. (One does, from 10.0 on: which has sent
- * everything, waits for the last word alone, and loses its connection then. It says failed, not interrupted.) migrate-pause only breaks the
- * connection, migrate-recover and resume make another one (3.5); that the destination does not
- * answer is usual then, since its main loop waits for a page: out of band it does. */
+ * the destination is continued also while the connection is broken. (From 10.0 on one runs that had sent
+ * everything, and waited for the last word alone: it says failed, not interrupted; S_RISEN.) migrate-pause
+ * only breaks the connection, migrate-recover and resume make another one (3.5); that the destination does
+ * not answer is usual then, since its main loop waits for a page: out of band it does. */
 #define BREAK (MAY_PAUSE_SRC | MAY_PAUSE_DST)
 #define MEND  (BREAK | MAY_RECOVER | MAY_RESUME)
 

@@ -80,7 +80,8 @@ static bool freeze_main_loop(struct lab_vm *vm)
     (void)!read(ready[0], &byte, 1);
     (void)close(ready[0]);
     if (byte != 'x')
-        printf("not tested: this system lets no process be traced\n");
+        printf(
+            "not tried: stalls of the main loop alone: this system lets no process be traced\n");
     return byte == 'x';
 }
 

@@ -194,7 +194,8 @@ START_TEST(throttling_needs_the_capability_of_the_source)
 {
     ck_assert_int_eq(read_set("throttle.allowed=true", NULL), 0);
     f.m.side[MIG_SRC].caps_changed = 0;
-    expect_refused("throttle.allowed: QEMU takes the capability (auto-converge) only before");
+    expect_refused(
+        "throttle.allowed: QEMU takes the capability (auto-converge) only before");
 }
 END_TEST
 
