@@ -210,6 +210,149 @@ START_TEST(a_source_that_runs_again_after_the_handover_is_stopped)
 }
 END_TEST
 
+/* Handed over in post-copy, the destination has everything; the source was not told. */
+static void lose_the_last_word(void)
+{
+    f.m.phase = MIG_POSTCOPY;
+    f.m.continued = f.m.postcopy_asked = f.m.handed_over = true;
+    f.m.dst_conts = 1;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_COMPLETED;
+}
+
+/* QEMU says it before it runs: 10.0 says failed, and RESUME 0.1 ms later; 11.1 says failing, RESUME, failed
+ * (measured). Who asks meanwhile hears of a source that stands still. */
+START_TEST(a_source_that_is_about_to_run_again_is_waited_for)
+{
+    const enum qapi_mig_status said = _i & 1 ? QAPI_MIG_FAILING : QAPI_MIG_FAILED;
+    const bool sleeps = _i & 2;
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    lose_the_last_word();
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = said;
+    step(&ev);
+    answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_COMPLETED);
+    for (unsigned i = 0; i < 20; i++) {
+        answer_look(MIG_SRC, QAPI_RUN_FINISH_MIGRATE, said);
+        ck_assert_int_eq(f.m.phase, MIG_RECONCILE);
+        ck_assert_uint_eq(f.id[MIG_SRC][QAPI_STOP], 0);
+        for (unsigned ms = 0; ms < 10; ms++)
+            pass_time();
+    }
+    answer_look(MIG_SRC, sleeps ? QAPI_RUN_SUSPENDED : QAPI_RUN_RUNNING, said);
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
+}
+END_TEST
+
+/* What the destination has to say of it does not matter: it was told to run the guest. */
+START_TEST(the_stop_of_a_source_does_not_wait_for_the_destination)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    lose_the_last_word();
+    f.m.self_start = _i == 1;
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = QAPI_MIG_FAILED;
+    step(&ev);
+    answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
+}
+END_TEST
+
+/* One that was taken up has been handed over by another qferry: it was seen to run. Seen paused, it may wait
+ * for its first cont, and the source's copy be the good one. */
+START_TEST(the_source_of_a_move_taken_up_is_stopped_where_the_destination_runs)
+{
+    const bool runs = _i == 1;
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    lose_the_last_word();
+    f.m.taken_up = f.m.was_postcopy = true;
+    f.m.dst_conts = 0;
+    f.m.side[MIG_DST].run = runs ? QAPI_RUN_RUNNING : QAPI_RUN_PAUSED;
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = QAPI_MIG_FAILED;
+    step(&ev);
+    answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
+    ck_assert_int_eq(f.id[MIG_SRC][QAPI_STOP] != 0, runs);
+}
+END_TEST
+
+/* Its disks, say, are the source's again: then that one has the guest, and is not left stopped. */
+START_TEST(a_source_that_was_stopped_runs_on_where_the_destination_refuses)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    lose_the_last_word();
+    f.m.phase = MIG_POSTCOPY;
+    f.m.handed_over = false;
+    f.m.dst_conts = 0;
+    f.m.side[MIG_DST].run = QAPI_RUN_PAUSED;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+    pass_time();
+    answer_look(MIG_DST, QAPI_RUN_PAUSED, QAPI_MIG_POSTCOPY_ACTIVE);
+    ck_assert_uint_ne(f.id[MIG_DST][QAPI_CONT], 0);
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = QAPI_MIG_FAILED;
+    step(&ev);
+    answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
+    ev = (struct mig_event){
+        .kind = MIG_EV_REPLY, .side = MIG_DST, .id = f.id[MIG_DST][QAPI_CONT]};
+    ev.u.reply.command = QAPI_CONT;
+    ev.u.reply.refused = true;
+    step(&ev);
+    for (unsigned i = 0; i < 9 && f.m.phase == MIG_RECONCILE; i++) {
+        answer_look(MIG_SRC, QAPI_RUN_PAUSED, QAPI_MIG_FAILED);
+        if (f.m.phase == MIG_RECONCILE)
+            answer_look(MIG_DST, QAPI_RUN_PAUSED, QAPI_MIG_POSTCOPY_ACTIVE);
+        pass_time();
+    }
+    ck_assert_int_eq(f.m.phase, MIG_ROLLBACK);
+}
+END_TEST
+
+/* ... nor for what is tidied up after it. */
+START_TEST(a_source_that_runs_again_while_it_is_tidied_up_is_stopped)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    lose_the_last_word();
+    f.m.phase = MIG_FINISH;
+    f.m.stage = 1 + (unsigned)_i; /* CONT, TIDY, LOOK, QUIT: phase_finish.c */
+    f.m.src_left = true;
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = QAPI_MIG_FAILED;
+    step(&ev);
+    answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
+}
+END_TEST
+
+/* It would run when its connection breaks, and nobody would see that any more. */
+START_TEST(a_source_that_might_run_again_is_not_left_behind)
+{
+    static const struct {
+        unsigned major;
+        enum qapi_mig_status status;
+        bool quits;
+    } left[] = {{10, QAPI_MIG_POSTCOPY_ACTIVE, true},
+                {10, QAPI_MIG_COMPLETED, false},
+                {7, QAPI_MIG_POSTCOPY_ACTIVE, false}};
+    lose_the_last_word();
+    f.m.phase = MIG_FINISH;
+    f.m.stage = 3; /* LOOK */
+    f.m.src_left = true;
+    f.m.side[MIG_SRC].version.major = left[_i].major;
+    f.m.side[MIG_SRC].migrate.status = left[_i].status;
+    if (left[_i].status == QAPI_MIG_COMPLETED)
+        f.m.side[MIG_SRC].run = QAPI_RUN_POSTMIGRATE;
+    pass_time();
+    answer_look(MIG_SRC, f.m.side[MIG_SRC].run, left[_i].status);
+    answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_COMPLETED);
+    ck_assert_int_eq(f.id[MIG_SRC][QAPI_QUIT] != 0, left[_i].quits);
+    ck_assert_int_eq(f.m.phase, left[_i].quits ? MIG_FINISH : MIG_DONE);
+}
+END_TEST
+
 /* Events, and what was known before, are not enough: both sides are asked, and both have answered. */
 START_TEST(cont_waits_for_the_answers_of_both_sides)
 {
@@ -574,6 +717,13 @@ int main(void)
     tcase_add_loop_test(t, a_safe_switch_is_always_asked_for, 0, 8);
     tcase_add_test(t, a_cancel_towards_post_copy_waits_and_is_then_refused);
     tcase_add_test(t, a_source_that_runs_again_after_the_handover_is_stopped);
+    tcase_add_loop_test(t, a_source_that_is_about_to_run_again_is_waited_for, 0, 4);
+    tcase_add_loop_test(t, the_stop_of_a_source_does_not_wait_for_the_destination, 0, 2);
+    tcase_add_loop_test(
+        t, the_source_of_a_move_taken_up_is_stopped_where_the_destination_runs, 0, 2);
+    tcase_add_test(t, a_source_that_was_stopped_runs_on_where_the_destination_refuses);
+    tcase_add_loop_test(t, a_source_that_runs_again_while_it_is_tidied_up_is_stopped, 0, 4);
+    tcase_add_loop_test(t, a_source_that_might_run_again_is_not_left_behind, 0, 3);
     tcase_add_loop_test(t, no_cancel_leaves_once_post_copy_was_asked_for, 0, 2);
     tcase_add_loop_test(t, nothing_is_set_before_an_earlier_failure_is_cleaned_up, 0, 2);
     tcase_add_test(t, the_network_is_decided_once);
