@@ -276,11 +276,13 @@ static void do_put(struct mig *m, const struct mig_event *ev, struct mig_todo *t
 static void tell_destination(const struct mig *m, struct mig_todo *todo)
 {
     const struct qapi_migrate *q = &m->side[MIG_DST].migrate;
+    const bool wants_channels = m->channels > 0 && m->channels_asked;
     if (m->incoming_asked && !m->dst_quit && mig_is_listening(m))
-        mig_note(todo,
-                 "the destination goes on waiting (%s:%s): the same command may be given "
-                 "again",
-                 q->listen_host, q->listen_port);
+        mig_note(todo, "the destination goes on waiting (%s:%s): %s", q->listen_host,
+                 q->listen_port,
+                 wants_channels ? "move to it without channels, or start it anew with "
+                                  "-incoming defer"
+                                : "the same command may be given again");
 }
 
 static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo *todo)

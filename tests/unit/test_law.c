@@ -657,6 +657,47 @@ START_TEST(preempt_is_turned_off_on_both_sides)
 }
 END_TEST
 
+/* ---- the destination after a move that came to nothing ---- */
+
+static bool is_noted(const char *text)
+{
+    for (unsigned i = 0; i < f.todo.n; i++)
+        if (f.todo.item[i].kind == MIG_DO_RECORD &&
+            f.todo.item[i].u.record.kind == RECORD_NOTE &&
+            strstr(f.todo.item[i].u.record.u.text, text))
+            return true;
+    return false;
+}
+
+/* Channels that are asked for must be known before it listens: the same command would be refused. */
+START_TEST(the_same_command_is_offered_where_it_can_be_given_again)
+{
+    struct mig_event ev = {.kind = MIG_EV_REPLY, .side = MIG_SRC};
+    f.m.phase = MIG_ROLLBACK;
+    f.m.stage = 4; /* CHECK: phase_rollback.c */
+    f.m.has_reason = true;
+    f.m.channels_asked = _i == 1;
+    f.m.channels = _i == 1 ? 4 : 0;
+    pass_time();
+    answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
+    ev.side = MIG_DST;
+    ev.id = f.id[MIG_DST][QAPI_QUERY_STATUS];
+    ev.u.reply.command = QAPI_QUERY_STATUS;
+    ev.u.reply.u.run = QAPI_RUN_INMIGRATE;
+    step(&ev);
+    ev = (struct mig_event){
+        .kind = MIG_EV_REPLY, .side = MIG_DST, .id = f.id[MIG_DST][QAPI_QUERY_MIGRATE]};
+    ev.u.reply.command = QAPI_QUERY_MIGRATE;
+    ev.u.reply.u.migrate.status = QAPI_MIG_SETUP;
+    strcpy(ev.u.reply.u.migrate.listen_host, "192.0.2.7");
+    strcpy(ev.u.reply.u.migrate.listen_port, "4444");
+    step(&ev);
+    ck_assert_int_eq(f.m.phase, MIG_FAILED);
+    ck_assert_int_eq(is_noted("the same command may be given again"), _i == 0);
+    ck_assert_int_eq(is_noted("without channels, or start it anew"), _i == 1);
+}
+END_TEST
+
 /* ---- deadlines ---- */
 
 START_TEST(every_command_has_a_deadline)
@@ -729,6 +770,7 @@ int main(void)
     tcase_add_test(t, the_network_is_decided_once);
     tcase_add_test(t, channels_and_post_copy_are_never_turned_on_together_on_7_2);
     tcase_add_test(t, preempt_is_turned_off_on_both_sides);
+    tcase_add_loop_test(t, the_same_command_is_offered_where_it_can_be_given_again, 0, 2);
     tcase_add_test(t, every_command_has_a_deadline);
     tcase_add_test(t, a_lost_monitor_is_no_death);
     suite_add_tcase(suite, t);
