@@ -81,6 +81,20 @@ bool mig_is_undone(enum qapi_mig_status s)
            s == QAPI_MIG_FAILED;
 }
 
+/* Whatever the source runs from here on is old: its guest was continued elsewhere while it was stopped. */
+static bool is_source_old(const struct mig *m)
+{
+    return m->handed_over && (m->dst_conts > 0 || (m->taken_up && m->was_postcopy &&
+                                                   mig_guest_runs(m->side[MIG_DST].run)));
+}
+
+bool mig_has_source_risen(const struct mig *m)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    return is_source_old(m) && mig_is_undone(src->migrate.status) &&
+           (src->run == QAPI_RUN_FINISH_MIGRATE || mig_guest_runs(src->run));
+}
+
 bool mig_is_broken(enum qapi_mig_status s)
 {
     return s == QAPI_MIG_POSTCOPY_PAUSED || s == QAPI_MIG_POSTCOPY_RECOVER_SETUP ||
@@ -332,7 +346,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .postcopy_asked = m->postcopy_asked,
         .continued = m->continued,
         .cont_refused = m->cont_refused,
-        .cont_sent = m->handed_over && m->dst_conts > 0,
+        .cont_sent = is_source_old(m),
         .handed_over = m->handed_over || has_run_unasked(m),
         .self_start = m->self_start && m->continued,
         .unwatched = m->dst_unwatched,

@@ -386,6 +386,10 @@ bool mig_guest_runs(enum qapi_run_state run);
 /* Failed or cancelled, or about to be. */
 bool mig_is_undone(enum qapi_mig_status s);
 
+/* The source's migration has failed although its guest was handed over: it runs, or is about to
+ * (from 10.0 on; QEMU says failed, or failing, before it runs it). */
+bool mig_has_source_risen(const struct mig *m);
+
 /* The memory is split between both sides: postcopy-active, -paused, -recover... */
 bool mig_is_split(enum qapi_mig_status s);
 

@@ -311,6 +311,13 @@ static enum src_class class_of_silent_src(enum qapi_mig_status last)
     return S_SILENT;
 }
 
+/* 11.1 runs it while it says failing still. */
+static bool has_risen(const struct owner_facts *f)
+{
+    return f->cont_sent &&
+           (f->src.run == QAPI_RUN_RUNNING || f->src.run == QAPI_RUN_SUSPENDED);
+}
+
 static enum src_class class_of_src(const struct owner_facts *f)
 {
     const struct owner_side *s = &f->src;
@@ -347,10 +354,10 @@ static enum src_class class_of_src(const struct owner_facts *f)
         return S_BROKEN;
     case QAPI_MIG_CANCELLING:
     case QAPI_MIG_FAILING:
-        return S_UNWINDING;
+        return has_risen(f) ? S_RISEN : S_UNWINDING;
     case QAPI_MIG_CANCELLED:
     case QAPI_MIG_FAILED:
-        if (f->cont_sent && s->run == QAPI_RUN_RUNNING)
+        if (has_risen(f))
             return S_RISEN;
         if (s->run == QAPI_RUN_FINISH_MIGRATE)
             return S_UNWINDING;

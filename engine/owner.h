@@ -41,7 +41,8 @@ struct owner_facts {
     /* cont was sent to the destination (its guest may have run), or its paused guest was accepted
      * as the outcome. */
     bool handed_over;
-    /* ... it was sent by this qferry, that is while the source was stopped. */
+    /* ... it was sent while the source was stopped: by this qferry, or in a post-copy that was taken up, whose
+     * destination was seen to run. */
     bool cont_sent;
     /* The source was found completed: who has its guest may be another destination, or this one may have
      * run it and died since. */

@@ -183,28 +183,27 @@ static void finished(struct mig *m)
     mig_go(m, MIG_DONE);
 }
 
-/* It waits for the last word still, which was lost. */
-static bool may_run_again(const struct mig *m)
+/* One that was never told that everything has arrived runs its old guest again when its connection breaks
+ * (10.0 and 11.1; 7.2 waits for ever), and nobody would be there to stop it: it is not left so. */
+static bool must_source_quit(const struct mig *m, struct mig_todo *todo)
 {
+    enum { FIRST_MAJOR = 8 }; /* what lies between 7.2 and 10.0 is not known */
     const struct mig_side *src = &m->side[MIG_SRC];
-    return src->migrate.status == QAPI_MIG_POSTCOPY_ACTIVE && !src->gone;
-}
-
-static bool begin_to_quit(struct mig *m, struct mig_todo *todo)
-{
-    const struct mig_side *src = &m->side[MIG_SRC];
-    const bool is_heard = src->link == MIG_LINK_UP && !src->silent;
-    if (may_run_again(m) && !is_heard)
-        mig_warn(todo,
-                 "the source does not answer, and was not told that the destination has "
-                 "everything: make sure that its QEMU is gone, it may run its old copy "
-                 "of the guest when it comes back");
-    else if (may_run_again(m))
-        mig_warn(todo, "the source was not told that the destination has everything: its "
-                       "QEMU is told to quit, it might run its old copy of the guest when "
-                       "its connection ends");
-    return (m->spec.quit_source || may_run_again(m)) && is_heard &&
-           mig_act(m, todo, MIG_SRC, QAPI_QUIT);
+    if (m->spec.quit_source)
+        return true;
+    if (src->gone || src->migrate.status != QAPI_MIG_POSTCOPY_ACTIVE ||
+        src->version.major < FIRST_MAJOR)
+        return false;
+    mig_warn(
+        todo,
+        src->link == MIG_LINK_UP
+            ? "the source was never told that its guest has arrived, and would run it "
+              "again beside the destination when its connection breaks: it is told to "
+              "quit"
+            : "the source cannot be reached, and may not know that its guest has arrived: "
+              "it would run it again beside the destination when its connection breaks; "
+              "make sure that its QEMU is gone");
+    return true;
 }
 
 static void quit_source(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -223,6 +222,10 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
         mig_warn(todo, "not cancelled: the destination has the whole guest, it is being %s",
                  m->stage == VERIFY ? "continued there" : "tidied up after");
         m->cancel_wanted = false;
+    }
+    if (mig_has_source_risen(m) && !m->side[MIG_SRC].shutdown_seen) {
+        mig_go(m, MIG_RECONCILE); /* that stops it */
+        return;
     }
     if (ev->kind == MIG_EV_DOWN && (ev->side == MIG_DST || m->stage <= CONT)) {
         /* A stopped guest that was only left there has not run: the source still holds it. */
@@ -263,7 +266,8 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
             return;
         }
         mig_to_stage(m, QUIT_SOURCE);
-        if (!begin_to_quit(m, todo)) {
+        if (!must_source_quit(m, todo) || m->side[MIG_SRC].link != MIG_LINK_UP ||
+            !mig_act(m, todo, MIG_SRC, QAPI_QUIT)) {
             finished(m);
             return;
         }

@@ -17,6 +17,8 @@ enum {
     SOON_MS = 2000,
     DEAF_MS =
         500, /* of a destination that may wait for a page, in an interrupted post-copy */
+    RISE_MS = 10 * 1000, /* a source that has failed takes its disks back before it runs */
+    RISE_POLL_MS = 5,
     POLL_MS = 50
 };
 
@@ -209,14 +211,6 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
         lost(m, v.why);
         return;
     case STAGE_CONFLICT:
-        if ((v.may & MAY_STOP_SRC) && !m->src_stopped_again) {
-            m->src_stopped_again = true;
-            (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
-            m->side[MIG_SRC].fresh = false; /* what is known is from before */
-            m->phase_ns = m->now_ns;
-            mig_wake_in(m, POLL_MS);
-            return;
-        }
         /* A source that hangs in a write: out of band it can still be freed. Then look again. */
         if ((v.may & MAY_YANK) && !m->yank_sent && !(m->postcopy_asked && m->continued) &&
             mig_act(m, todo, MIG_SRC, QAPI_YANK)) {
@@ -233,6 +227,41 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
     }
 }
 
+/* The answer to a cont that was under way when the source's migration failed. Only the refusal of the first
+ * one ever proves that the destination has not run. */
+static void hear_cont(struct mig *m, const struct mig_event *ev)
+{
+    if (!mig_heard(ev, MIG_DST, QAPI_CONT) || !ev->u.reply.refused || m->dst_conts > 1 ||
+        m->taken_up || m->dst_unwatched || m->side[MIG_DST].resume_t_ns != 0 ||
+        !mig_is_undone(m->side[MIG_SRC].migrate.status))
+        return;
+    mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s", ev->u.reply.error_desc);
+    m->cont_refused = true;
+    m->handed_over = false;
+    m->side[MIG_DST].fresh = false;
+}
+
+/* Beside a destination that was told to run the guest no source runs: whatever that destination says, and as
+ * soon as it does run. False: there is nothing to stop, or not any more. */
+static bool stop_risen_source(struct mig *m, struct mig_todo *todo)
+{
+    struct mig_side *src = &m->side[MIG_SRC];
+    struct owner_view v;
+    if (!src->fresh || m->src_stopped_again || !mig_has_source_risen(m))
+        return false;
+    mig_view(m, &v);
+    if (v.may & MAY_STOP_SRC) {
+        m->src_stopped_again = true;
+        (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
+        m->phase_ns = m->now_ns;
+    } else if (mig_is_past(m, m->phase_ns, RISE_MS)) {
+        return false;
+    }
+    src->fresh = false; /* what is known is from before */
+    mig_wake_in(m, RISE_POLL_MS);
+    return true;
+}
+
 void phase_reconcile(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER) {
@@ -242,7 +271,10 @@ void phase_reconcile(struct mig *m, const struct mig_event *ev, struct mig_todo 
     }
     for (unsigned i = 0; i < MIG_SIDES; i++)
         mig_reopen(m, todo, (enum mig_side_id)i);
+    hear_cont(m, ev);
     mig_look_stale(m, todo);
+    if (stop_risen_source(m, todo))
+        return;
     if (!is_settled(m, MIG_SRC) || !is_settled(m, MIG_DST)) {
         mig_wake_in(m, POLL_MS);
         return;

@@ -145,6 +145,13 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
     }
 }
 
+/* Until memory moves the source may be in connect(). 10.0 says cancelled at once, and query-yank lists the
+ * migration until that has ended. */
+static bool may_be_connecting(const struct mig *m)
+{
+    return m->memory_ns == 0 && !m->continued && !mig_is_past(m, m->stage_ns, CONNECT_MS);
+}
+
 static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (mig_gate_opens(ev)) {
@@ -154,11 +161,11 @@ static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *
     /* The same bug, a step later: the status has ended, a channel's thread has not. */
     if (m->channels > 0 && !m->continued && m->guest_ran &&
         m->side[MIG_SRC].run == QAPI_RUN_RUNNING &&
-        mig_is_past(m, m->stage_ns, GATE_CHANNELS_MS)) {
+        mig_is_past(m, m->stage_ns, GATE_CHANNELS_MS) && !may_be_connecting(m)) {
         leave_stuck(m, todo);
         return;
     }
-    if (mig_gate_stays_shut(m, m->stage_ns)) {
+    if (mig_gate_stays_shut(m, m->stage_ns) && !may_be_connecting(m)) {
         mig_hold(
             m,
             "the source's QEMU does not clean up after the migration: its settings were left "
@@ -276,11 +283,13 @@ static void do_put(struct mig *m, const struct mig_event *ev, struct mig_todo *t
 static void tell_destination(const struct mig *m, struct mig_todo *todo)
 {
     const struct qapi_migrate *q = &m->side[MIG_DST].migrate;
-    if (m->incoming_asked && !m->dst_quit && mig_is_listening(m))
-        mig_note(todo,
-                 "the destination goes on waiting (%s:%s): the same command may be given "
-                 "again",
-                 q->listen_host, q->listen_port);
+    const bool wants_channels = m->channels > 0 && m->channels_asked;
+    if (m->incoming_asked && !m->dst_quit && !m->no_again && mig_is_listening(m))
+        mig_note(todo, "the destination goes on waiting (%s:%s): %s", q->listen_host,
+                 q->listen_port,
+                 wants_channels ? "move to it without channels, or start it anew with "
+                                  "-incoming defer"
+                                : "the same command may be given again");
 }
 
 static void do_check(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
