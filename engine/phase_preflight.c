@@ -262,6 +262,14 @@ static bool is_cleaned_up(struct mig *m, const struct mig_event *ev, struct mig_
     return false;
 }
 
+/* ... by a qferry that stopped it, and came to nothing before `migrate`: no migration has ended since, with
+ * which somebody might have left it stopped. */
+static bool is_stopped_by_another(const struct mig *m)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    return src->run == QAPI_RUN_PAUSED && src->migrate.status == QAPI_MIG_NONE;
+}
+
 void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind == MIG_EV_ENTER)
@@ -333,10 +341,15 @@ void phase_preflight(struct mig *m, const struct mig_event *ev, struct mig_todo 
         m->judged = true;
         if (!m->has_leftovers)
             mig_secure_adopt(m);
+        (void)mig_take_mark(m, MIG_MARK_SELF_START);
         m->guest_ran = mig_guest_runs(m->side[MIG_SRC].run) ||
                        (m->has_leftovers && mig_memory_stopped_it(m));
-        (void)mig_take_mark(m, MIG_MARK_SELF_START);
-        (void)mig_take_mark(m, MIG_MARK_STOPPED);
+        if (mig_take_mark(m, MIG_MARK_STOPPED) && is_stopped_by_another(m)) {
+            m->guest_ran = true;
+            mig_note(todo,
+                     "the guest was stopped to be moved, by a qferry that was killed: "
+                     "it is to run in the end");
+        }
         m->listens = mig_is_listening(m);
         preflight_judge(m, todo);
         mig_use_network(m, todo);
