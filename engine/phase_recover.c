@@ -38,6 +38,8 @@
  *                                                (10.0 on), yank; where not, it would die: wait
  *   nobody notices that it goes on               the source is asked, too
  *   the destination was not continued yet        that is done meanwhile, it need not wait
+ *   the source lost its connection before the    nothing can be recovered before QEMU 10.2: HELD,
+ *   destination had the device state             once nothing can be on its way any more
  *   a signal                                     refused; the second one ends qferry, HELD
  *
  * Sources: fact sheet 3.5; lab 4 and 6; migration/migration.c of 7.2 (migrate_prepare,
@@ -63,6 +65,9 @@ enum {
     BACKOFF_MS = 50,
     BACKOFF_MAX_MS = 5000,
     AGAIN_MS = 5000, /* interrupted so soon after it went on: the wait is not begun anew */
+    /* what a closed connection has not delivered yet is given up by the kernel before that (Linux,
+     * tcp_orphan_retries: some 100 s) */
+    NOT_IN_MS = 200 * 1000,
     REFUSALS = 4
 };
 
@@ -529,10 +534,27 @@ static void keep_looking(struct mig *m, const struct mig_event *ev, struct mig_t
     mig_hand_over(m, todo);
 }
 
+/* Its connection was the only place where the device state was. It answers, and waits for the rest. */
+static bool is_dst_without_state(const struct mig *m)
+{
+    const struct mig_side *dst = &m->side[MIG_DST];
+    return m->side[MIG_SRC].migrate.status == QAPI_MIG_POSTCOPY_PAUSED && dst->fresh &&
+           dst->link == MIG_LINK_UP && dst->run == QAPI_RUN_INMIGRATE &&
+           dst->migrate.status == QAPI_MIG_ACTIVE && mig_is_past(m, m->phase_ns, NOT_IN_MS);
+}
+
 /* Before anything is broken: what stands still may yet flow on. */
 static bool must_hold(struct mig *m)
 {
     const char *why = mig_secure_blocks(m);
+    if (is_dst_without_state(m)) {
+        mig_hold(
+            m,
+            "the connection was lost before the destination had the device state, and the "
+            "source's QEMU takes nothing back from there (before 10.2): the guest is "
+            "lost, unless a person finds a way; the source has all of its memory, stopped");
+        return true;
+    }
     if (!why || !is_interrupted(m))
         return false;
     mig_hold(

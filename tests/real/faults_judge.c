@@ -116,6 +116,18 @@ static bool both_ran(void)
     return false;
 }
 
+/* The connection ended with the device state of a post-copy in it: before 10.2 nobody has the guest then. */
+static bool was_package_lost(void)
+{
+    const bool network = w.cell.fault == FAULT_HOLE || w.cell.fault == FAULT_LINK_DOWN ||
+                         w.cell.fault == FAULT_HOLE_BACK ||
+                         w.cell.fault == FAULT_LINK_BACK || w.cell.fault == FAULT_RESET;
+    return network && w.struck_ns != 0 &&
+           faults_was_status(w.vm[FAULTS_SRC], "postcopy-paused") &&
+           !faults_was_status(w.vm[FAULTS_SRC], "postcopy-device") &&
+           !faults_was_status(w.vm[FAULTS_DST], "postcopy-active");
+}
+
 /* The guest cannot be had back: a side died that had a part of it, or all. */
 static bool may_be_lost(void)
 {
@@ -123,7 +135,8 @@ static bool may_be_lost(void)
             !faults_was_status(w.vm[FAULTS_DST], "completed")) ||
            (w.cell.fault == FAULT_KILL_DESTINATION &&
             (faults_was_status(w.vm[FAULTS_SRC], "postcopy-active") ||
-             faults_was_status(w.vm[FAULTS_SRC], "completed")));
+             faults_was_status(w.vm[FAULTS_SRC], "completed"))) ||
+           was_package_lost();
 }
 
 static enum verdict judge_place(struct said *said, bool again);

@@ -246,6 +246,34 @@ START_TEST(a_source_that_is_about_to_run_again_is_waited_for)
 }
 END_TEST
 
+/* The package was in that connection, and nowhere else. For ever would be too long, at once too soon: what was
+ * closed may still be delivered. */
+START_TEST(what_never_arrived_cannot_be_recovered)
+{
+    const bool is_in = _i == 1;
+    const enum qapi_run_state run = is_in ? QAPI_RUN_PAUSED : QAPI_RUN_INMIGRATE;
+    const enum qapi_mig_status status = is_in ? QAPI_MIG_POSTCOPY_PAUSED : QAPI_MIG_ACTIVE;
+    f.m.phase = MIG_RECOVER;
+    f.m.continued = f.m.postcopy_asked = f.m.was_postcopy = true;
+    f.m.recover.since_ns = f.m.now_ns;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_PAUSED;
+    f.m.side[MIG_DST].run = run;
+    f.m.side[MIG_DST].migrate.status = status;
+    for (unsigned s = 0; s < 250 && f.m.phase == MIG_RECOVER; s++) {
+        f.m.now_ns += QF_NS_PER_S;
+        pass_time();
+        answer_look(MIG_SRC, QAPI_RUN_FINISH_MIGRATE, QAPI_MIG_POSTCOPY_PAUSED);
+        answer_look(MIG_DST, run, status);
+        ck_assert(f.m.phase != MIG_HELD || s > 190);
+    }
+    ck_assert_int_eq(f.m.phase == MIG_HELD, !is_in);
+    if (!is_in)
+        ck_assert_ptr_nonnull(
+            strstr(f.m.reason, "before the destination had the device state"));
+}
+END_TEST
+
 /* What the destination has to say of it does not matter: it was told to run the guest. */
 START_TEST(the_stop_of_a_source_does_not_wait_for_the_destination)
 {
@@ -790,6 +818,7 @@ int main(void)
     tcase_add_test(t, a_cancel_towards_post_copy_waits_and_is_then_refused);
     tcase_add_test(t, a_source_that_runs_again_after_the_handover_is_stopped);
     tcase_add_loop_test(t, a_source_that_is_about_to_run_again_is_waited_for, 0, 4);
+    tcase_add_loop_test(t, what_never_arrived_cannot_be_recovered, 0, 2);
     tcase_add_loop_test(t, the_stop_of_a_source_does_not_wait_for_the_destination, 0, 2);
     tcase_add_loop_test(
         t, the_source_of_a_move_taken_up_is_stopped_where_the_destination_runs, 0, 2);
