@@ -88,6 +88,22 @@ static bool is_source_old(const struct mig *m)
                                                    mig_guest_runs(m->side[MIG_DST].run)));
 }
 
+bool mig_refusal_is_proof(const struct mig *m)
+{
+    return m->dst_conts <= 1 && !m->taken_up && !m->dst_unwatched;
+}
+
+bool mig_take_refused_cont(struct mig *m, const struct mig_event *ev)
+{
+    mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s", ev->u.reply.error_desc);
+    if (!mig_refusal_is_proof(m))
+        return false;
+    m->cont_refused = true;
+    m->handed_over = false;
+    m->side[MIG_DST].fresh = false;
+    return true;
+}
+
 bool mig_has_source_risen(const struct mig *m)
 {
     const struct mig_side *src = &m->side[MIG_SRC];

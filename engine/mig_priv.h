@@ -386,6 +386,13 @@ bool mig_guest_runs(enum qapi_run_state run);
 /* Failed or cancelled, or about to be. */
 bool mig_is_undone(enum qapi_mig_status s);
 
+/* Does a refused cont prove that the destination has not run? Only the first one ever does. */
+bool mig_refusal_is_proof(const struct mig *m);
+
+/* ev: the destination has refused cont. mig_fail; where that is proof, nothing was handed over. False: it is
+ * none. */
+bool mig_take_refused_cont(struct mig *m, const struct mig_event *ev);
+
 /* The source's migration has failed although its guest was handed over: it runs, or is about to
  * (from 10.0 on; QEMU says failed, or failing, before it runs it). */
 bool mig_has_source_risen(const struct mig *m);
@@ -447,5 +454,10 @@ void preflight_judge(struct mig *m, struct mig_todo *todo);
 /* ... and, once the address is chosen, a destination that listens already: mig_fail where it does not
  * listen there, or not for what is wanted. */
 void preflight_check_listening(struct mig *m);
+
+/* ... was it told so when channels, or preempt, were on, by another than a killed qferry? And, left so by that
+ * one: for as many channels as are wanted now? */
+bool preflight_listens_for_channels(const struct mig *m);
+bool preflight_listens_for_these(const struct mig *m);
 
 #endif

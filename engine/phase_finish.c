@@ -152,16 +152,10 @@ static void hear_cont(struct mig *m, const struct mig_event *ev, struct mig_todo
             tidy(m);
             return;
         }
-        mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s",
-                 ev->u.reply.error_desc);
-        /* Only the refusal of the first cont ever proves that it has not run. */
-        if (m->dst_conts > 1 || m->taken_up || m->dst_unwatched) {
+        if (!mig_take_refused_cont(m, ev)) {
             held_paused(m);
             return;
         }
-        m->cont_refused = true;
-        m->handed_over = false;
-        m->side[MIG_DST].fresh = false;
         mig_go(m, m->was_postcopy ? MIG_RECONCILE : MIG_ROLLBACK);
     }
 }

@@ -227,18 +227,13 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
     }
 }
 
-/* The answer to a cont that was under way when the source's migration failed. Only the refusal of the first
- * one ever proves that the destination has not run. */
+/* The answer to a cont that was under way when the source's migration failed. */
 static void hear_cont(struct mig *m, const struct mig_event *ev)
 {
-    if (!mig_heard(ev, MIG_DST, QAPI_CONT) || !ev->u.reply.refused || m->dst_conts > 1 ||
-        m->taken_up || m->dst_unwatched || m->side[MIG_DST].resume_t_ns != 0 ||
-        !mig_is_undone(m->side[MIG_SRC].migrate.status))
-        return;
-    mig_fail(m, OUTCOME_FAILED, QF_E_QMP, "destination: cont: %s", ev->u.reply.error_desc);
-    m->cont_refused = true;
-    m->handed_over = false;
-    m->side[MIG_DST].fresh = false;
+    if (mig_heard(ev, MIG_DST, QAPI_CONT) && ev->u.reply.refused &&
+        mig_refusal_is_proof(m) && m->side[MIG_DST].resume_t_ns == 0 &&
+        mig_is_undone(m->side[MIG_SRC].migrate.status))
+        (void)mig_take_refused_cont(m, ev);
 }
 
 /* Beside a destination that was told to run the guest no source runs: whatever that destination says, and as

@@ -82,81 +82,6 @@ static void check_source_state(struct mig *m, struct mig_todo *todo, struct verd
     object(m, SPEC_CHECK_SOURCE_STATE, c, v);
 }
 
-/* A destination that was told to listen, by its command line or by a move that came to nothing before
- * it was connected to, is of use: it cannot be told again ("already been started", every version;
- * fact sheet 3.1). What carries the memory is fixed from then on: 10.0 and 11.1 refuse multifd and
- * preempt ("must be set before incoming starts"), 7.2 takes them too late (1.1). As a killed qferry has
- * left them, they may stay. */
-static bool has_channels_set(const struct mig *m)
-{
-    return (m->side[MIG_DST].caps_found.on &
-            (QAPI_CAP_BIT(MULTIFD) | QAPI_CAP_BIT(POSTCOPY_PREEMPT))) != 0;
-}
-
-static bool has_channels_left(const struct mig *m)
-{
-    return (m->side[MIG_DST].caps_left & QAPI_CAP_BIT(MULTIFD)) != 0;
-}
-
-static uint64_t channels_now(const struct mig *m)
-{
-    const struct mig_side *dst = &m->side[MIG_DST];
-    return dst->params_left & 1U << QAPI_PARAM_MULTIFD_CHANNELS
-               ? dst->param_set[QAPI_PARAM_MULTIFD_CHANNELS]
-               : dst->params_found.value[QAPI_PARAM_MULTIFD_CHANNELS];
-}
-
-/* Names are the source's QEMU to resolve; on 0.0.0.0 and :: it listens everywhere. */
-static bool is_reached_at(const struct mig *m, const char *host)
-{
-    struct netsel_ip listens;
-    struct netsel_ip asked;
-    if (strcmp(host, m->spec.address) == 0 || strcmp(host, "::") == 0 ||
-        !netsel_ip_parse(m->spec.address, &asked) || !netsel_ip_parse(host, &listens))
-        return true;
-    return listens.family == asked.family &&
-           (strcmp(host, "0.0.0.0") == 0 || netsel_ip_equal(&listens, &asked));
-}
-
-static unsigned number_of(const char *port)
-{
-    unsigned n = 0;
-    for (; *port >= '0' && *port <= '9' && n <= UINT16_MAX; port++)
-        n = n * 10 + (unsigned)(*port - '0');
-    return n;
-}
-
-void preflight_check_listening(struct mig *m)
-{
-    const struct qapi_migrate *q = &m->side[MIG_DST].migrate;
-    const struct mig_spec *spec = &m->spec;
-    if (!m->listens)
-        return;
-    const unsigned port = number_of(q->listen_port);
-    if (spec->encrypt == SPEC_ENCRYPT_SSH)
-        mig_fail(
-            m, OUTCOME_REFUSED, QF_E_REFUSED,
-            "the destination listens already, on %s and not in the tunnel; start it anew "
-            "with -incoming defer",
-            q->listen_host);
-    else if (m->channels == 0 && has_channels_left(m))
-        mig_fail(
-            m, OUTCOME_REFUSED, QF_E_REFUSED,
-            "the destination listens already, for several channels; start it anew with "
-            "-incoming defer");
-    else if (!is_reached_at(m, q->listen_host))
-        mig_fail(m, OUTCOME_REFUSED, QF_E_REFUSED,
-                 "the destination listens already, on %s and not on %s; start it anew with "
-                 "-incoming defer",
-                 q->listen_host, spec->address);
-    else if (spec->port_first != 0 && (port < spec->port_first || port > spec->port_last))
-        mig_fail(
-            m, OUTCOME_REFUSED, QF_E_REFUSED,
-            "the destination listens already, on port %u and not as --port says; start "
-            "it anew with -incoming defer",
-            port);
-}
-
 static void check_destination_state(struct mig *m, struct mig_todo *todo, struct verdict *v)
 {
     struct record_check *c = begin_check(m, todo, SPEC_CHECK_DESTINATION_STATE);
@@ -171,7 +96,7 @@ static void check_destination_state(struct mig *m, struct mig_todo *todo, struct
     else if (status == QAPI_MIG_NONE && dst->migrate.listen_port[0] == '\0') {
         (void)snprintf(c->message, sizeof(c->message), "the destination waits (inmigrate)");
         return;
-    } else if (m->listens && !has_channels_set(m)) {
+    } else if (m->listens && !preflight_listens_for_channels(m)) {
         (void)snprintf(c->message, sizeof(c->message),
                        "the destination listens already (%s:%s)", dst->migrate.listen_host,
                        dst->migrate.listen_port);
@@ -436,7 +361,7 @@ static void name_channels(char *buf, size_t size, const struct mig *m)
 /* Why the channels that are wanted cannot be had; false: they can. */
 static bool first_channels_conflict(const struct mig *m, char *text, size_t size)
 {
-    if (m->listens && (!has_channels_left(m) || channels_now(m) != m->channels)) {
+    if (m->listens && !preflight_listens_for_these(m)) {
         (void)snprintf(
             text, size,
             "the destination listens already, and must know of them before that");
