@@ -106,6 +106,8 @@ void rows_to_switch(void);
 
 /* migrate-continue. */
 void rows_continue(void);
+/* ... to a source that may hang before it answers that. */
+void rows_continue_unheard(void);
 void rows_wait(struct lab_vm *vm, const char *status);
 
 /* src has said all that it has to say for now: nothing comes any more. */

@@ -248,17 +248,6 @@ END_TEST
 
 /* ---- a main loop that hangs in a write ---- */
 
-/* migrate-continue to a source that may hang before it answers that. */
-static void continue_unheard(void)
-{
-    enum { ANSWER_MS = 2000 };
-    char why[256];
-    json_decref(lab_qmp_try(SRC, "migrate-continue", "{\"state\": \"pre-switchover\"}",
-                            ANSWER_MS, why, sizeof(why)));
-    rows.f.continued = true;
-    rows.f.self_start = rows.self_start;
-}
-
 START_TEST(hangs)
 {
     rows_pair(ROWS_BUSY);
@@ -271,7 +260,7 @@ START_TEST(hangs)
     rows_wait(SRC, "pre-switchover");
     (void)rows_look();
     relay_clog();
-    continue_unheard();
+    rows_continue_unheard();
     rows_wait_quiet();
     rows.src_mute = true;
     rows_expect(OWNER_UNKNOWN, STAGE_CONFLICT, MAY_YANK, "the source does not answer");

@@ -79,6 +79,14 @@ static void answer_look(enum mig_side_id side,
     step(&ev);
 }
 
+static void become(enum mig_side_id side, enum qapi_mig_status status)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = status;
+    step(&ev);
+}
+
 /* ---- devices ---- */
 
 START_TEST(a_device_that_goes_ends_the_move)
@@ -184,9 +192,7 @@ START_TEST(a_source_that_runs_again_after_the_handover_is_stopped)
     f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
     f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
     f.m.side[MIG_DST].migrate.status = QAPI_MIG_COMPLETED;
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = QAPI_MIG_FAILED;
-    step(&ev);
+    become(MIG_SRC, QAPI_MIG_FAILED);
     ev.u.qmp = (struct qapi_event){.kind = QAPI_EVENT_RESUME};
     step(&ev);
     for (unsigned i = 0; i < 5 && f.id[MIG_SRC][QAPI_STOP] == 0; i++) {
@@ -228,11 +234,8 @@ START_TEST(a_source_that_is_about_to_run_again_is_waited_for)
 {
     const enum qapi_mig_status said = _i & 1 ? QAPI_MIG_FAILING : QAPI_MIG_FAILED;
     const bool sleeps = _i & 2;
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
     lose_the_last_word();
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = said;
-    step(&ev);
+    become(MIG_SRC, said);
     answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_COMPLETED);
     for (unsigned i = 0; i < 20; i++) {
         answer_look(MIG_SRC, QAPI_RUN_FINISH_MIGRATE, said);
@@ -277,12 +280,9 @@ END_TEST
 /* What the destination has to say of it does not matter: it was told to run the guest. */
 START_TEST(the_stop_of_a_source_does_not_wait_for_the_destination)
 {
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
     lose_the_last_word();
     f.m.self_start = _i == 1;
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = QAPI_MIG_FAILED;
-    step(&ev);
+    become(MIG_SRC, QAPI_MIG_FAILED);
     answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
     ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
 }
@@ -293,14 +293,11 @@ END_TEST
 START_TEST(the_source_of_a_move_taken_up_is_stopped_where_the_destination_runs)
 {
     const bool runs = _i == 1;
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
     lose_the_last_word();
     f.m.taken_up = f.m.was_postcopy = true;
     f.m.dst_conts = 0;
     f.m.side[MIG_DST].run = runs ? QAPI_RUN_RUNNING : QAPI_RUN_PAUSED;
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = QAPI_MIG_FAILED;
-    step(&ev);
+    become(MIG_SRC, QAPI_MIG_FAILED);
     answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
     ck_assert_int_eq(f.id[MIG_SRC][QAPI_STOP] != 0, runs);
 }
@@ -319,9 +316,7 @@ START_TEST(a_source_that_was_stopped_runs_on_where_the_destination_refuses)
     pass_time();
     answer_look(MIG_DST, QAPI_RUN_PAUSED, QAPI_MIG_POSTCOPY_ACTIVE);
     ck_assert_uint_ne(f.id[MIG_DST][QAPI_CONT], 0);
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = QAPI_MIG_FAILED;
-    step(&ev);
+    become(MIG_SRC, QAPI_MIG_FAILED);
     answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
     ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
     ev = (struct mig_event){
@@ -342,14 +337,11 @@ END_TEST
 /* ... nor for what is tidied up after it. */
 START_TEST(a_source_that_runs_again_while_it_is_tidied_up_is_stopped)
 {
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
     lose_the_last_word();
     f.m.phase = MIG_FINISH;
     f.m.stage = 1 + (unsigned)_i; /* CONT, TIDY, LOOK, QUIT: phase_finish.c */
     f.m.src_left = true;
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = QAPI_MIG_FAILED;
-    step(&ev);
+    become(MIG_SRC, QAPI_MIG_FAILED);
     answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
     ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
 }
@@ -426,14 +418,6 @@ START_TEST(a_completed_source_alone_is_no_success)
 END_TEST
 
 /* ---- a cancel and post-copy ---- */
-
-static void become(enum mig_side_id side, enum qapi_mig_status status)
-{
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = status;
-    step(&ev);
-}
 
 /* A move that is given up for another reason: the destination's monitor is lost, say. */
 START_TEST(no_cancel_leaves_once_post_copy_was_asked_for)
