@@ -320,9 +320,10 @@ static void end(struct mig *m, struct mig_todo *todo)
                        m->reason);
     else
         (void)snprintf(r->reason, sizeof(r->reason), "%s", m->reason);
-    r->mode = m->was_postcopy      ? MODE_POSTCOPY
-              : m->guest_paused || m->paused_at_start ? MODE_STOP_AND_COPY
-                                   : MODE_PRECOPY;
+    const bool was_stopped = (m->guest_paused && !m->postcopy_asked) || m->paused_at_start;
+    r->mode = m->was_postcopy ? MODE_POSTCOPY
+              : was_stopped   ? MODE_STOP_AND_COPY
+                              : MODE_PRECOPY;
     const int64_t began_ns = m->first_migrate_ns ? m->first_migrate_ns : m->migrate_ns;
     r->total_ms = m->started ? ms_between(began_ns, m->now_ns) : POLICY_UNKNOWN;
     r->downtime_ms = src->migrate.downtime_ms == QAPI_UNKNOWN_U64

@@ -84,8 +84,15 @@ bool mig_is_undone(enum qapi_mig_status s)
 /* Whatever the source runs from here on is old: its guest was continued elsewhere while it was stopped. */
 static bool is_source_old(const struct mig *m)
 {
-    return m->handed_over && (m->dst_conts > 0 || (m->taken_up && m->was_postcopy &&
-                                                   mig_guest_runs(m->side[MIG_DST].run)));
+    return m->handed_over &&
+           (m->dst_conts > 0 || (m->was_postcopy && mig_guest_runs(m->side[MIG_DST].run)));
+}
+
+bool mig_may_source_rise(const struct mig *m)
+{
+    enum { FIRST_MAJOR = 8 }; /* what lies between 7.2 and 10.0 is not known */
+    return m->side[MIG_SRC].version.major >= FIRST_MAJOR && m->guest_ran &&
+           !m->guest_paused;
 }
 
 bool mig_refusal_is_proof(const struct mig *m)
@@ -363,6 +370,7 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .continued = m->continued,
         .cont_refused = m->cont_refused,
         .cont_sent = is_source_old(m),
+        .src_was_stopped = m->was_postcopy && (m->guest_paused || !m->guest_ran),
         .handed_over = m->handed_over || has_run_unasked(m),
         .self_start = m->self_start && m->continued,
         .unwatched = m->dst_unwatched,

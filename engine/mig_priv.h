@@ -397,6 +397,10 @@ bool mig_take_refused_cont(struct mig *m, const struct mig_event *ev);
  * (from 10.0 on; QEMU says failed, or failing, before it runs it). */
 bool mig_has_source_risen(const struct mig *m);
 
+/* Would it, where post-copy has sent everything and the last word is lost? One whose guest was stopped before
+ * the switch stays stopped. */
+bool mig_may_source_rise(const struct mig *m);
+
 /* The memory is split between both sides: postcopy-active, -paused, -recover... */
 bool mig_is_split(enum qapi_mig_status s);
 

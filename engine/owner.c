@@ -30,7 +30,8 @@ enum src_class {
     S_SELF_PC_DEVICE = 1 << 19,
     S_FOUND_DONE = 1 << 20, /* S_DONE already when the move was taken up */
     S_RISEN =
-        1 << 21 /* failed, and runs again although this qferry has handed its guest over */
+        1 << 21, /* failed, and runs again although this qferry has handed its guest over */
+    S_OLD = 1 << 22 /* ... and was stopped before: it stays so */
 };
 
 enum dst_class {
@@ -55,7 +56,7 @@ enum dst_class {
     D_DEAD_UNSEEN = 1 << 18   /* died unseen, and may have started by itself before */
 };
 
-#define S_ANY 0x3fffffU
+#define S_ANY 0x7fffffU
 #define D_ANY 0x7ffffU
 /* It cannot run the guest, now or later, whatever anybody sends to it: */
 #define D_HARMLESS (D_FAILED | D_DEAD | D_SILENT_EARLY)
@@ -81,8 +82,17 @@ static const struct row table[] = {
 {S_RISEN,                   D_ANY,                   OWNER_UNKNOWN, STAGE_CONFLICT,  MAY_STOP_SRC,
  "the source runs again, although the guest was handed over to the destination"},
 
+/* ... which is why its guest is stopped before the switch to post-copy. It fails all the same, and has sent
+ * everything: whether that has arrived is the destination's word. */
+{S_OLD,                     D_RUNS,                  OWNER_DST,     STAGE_MOVED,     MAY_QUIT_SRC | MAY_CONT_DST,
+ "the destination has the guest; the source was not told, and stands still"},
+{S_OLD,                     D_PC_RUNS,               OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
+ "the source has sent all memory, and failed at the last word; the destination takes the rest in"},
+{S_OLD,                     D_PC_BROKEN,             OWNER_NONE,    STAGE_LOST,      0,
+ "the source has failed at the last word, and the destination has not got all memory: the guest is lost; the source holds it, stopped, as it was at the switch"},
+
 /* Two that may run at once: touch nothing. */
-{S_FREE | S_STOPPED | S_COPYING | S_AT_SWITCH | S_UNWINDING,
+{S_FREE | S_STOPPED | S_COPYING | S_AT_SWITCH | S_UNWINDING | S_OLD,
                             D_RUNS | D_RUNS_EARLY | D_PC_RUNS | D_DEAD_RAN | D_SILENT_RAN,
                                                      OWNER_UNKNOWN, STAGE_CONFLICT,  0,
  "the destination runs or ran the guest and the source has it too"},
@@ -114,8 +124,10 @@ static const struct row table[] = {
 {S_UNWINDING,               D_ANY,                   OWNER_SRC,     STAGE_UNWINDING, MAY_YANK,
  "the source is taking its guest back"},
 
-/* Precopy: the source is the guest whatever becomes of the destination. */
-{S_COPYING,                 D_WAITING | D_LOADING,   OWNER_SRC,     STAGE_COPYING,   MAY_CANCEL | MAY_YANK | MAY_POSTCOPY,
+/* Precopy: the source is the guest whatever becomes of the destination. Stopped, it may be continued: one that
+ * reaches the switch meanwhile waits there, and QEMU refuses. */
+{S_COPYING,                 D_WAITING | D_LOADING,   OWNER_SRC,     STAGE_COPYING,
+ MAY_CANCEL | MAY_YANK | MAY_POSTCOPY | MAY_CONT_SRC,
  "memory is being copied, the guest is on the source"},
 {S_COPYING,                 D_HARMLESS | D_SILENT,   OWNER_SRC,     STAGE_COPYING,   MAY_CANCEL | MAY_YANK,
  "the source copies, the destination does not take it"},
@@ -318,6 +330,11 @@ static bool has_risen(const struct owner_facts *f)
            (f->src.run == QAPI_RUN_RUNNING || f->src.run == QAPI_RUN_SUSPENDED);
 }
 
+static bool is_old(const struct owner_facts *f)
+{
+    return f->src_was_stopped && f->handed_over && !is_stopped_for_good(f->src.run);
+}
+
 static enum src_class class_of_src(const struct owner_facts *f)
 {
     const struct owner_side *s = &f->src;
@@ -354,11 +371,13 @@ static enum src_class class_of_src(const struct owner_facts *f)
         return S_BROKEN;
     case QAPI_MIG_CANCELLING:
     case QAPI_MIG_FAILING:
-        return has_risen(f) ? S_RISEN : S_UNWINDING;
+        return has_risen(f) ? S_RISEN : is_old(f) ? S_OLD : S_UNWINDING;
     case QAPI_MIG_CANCELLED:
     case QAPI_MIG_FAILED:
         if (has_risen(f))
             return S_RISEN;
+        if (is_old(f))
+            return S_OLD;
         if (s->run == QAPI_RUN_FINISH_MIGRATE)
             return S_UNWINDING;
         return s->run == QAPI_RUN_POSTMIGRATE ? S_STOPPED : S_FREE;
@@ -468,6 +487,10 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
     /* Whatever the row: nothing may give the source its guest back while the destination may start. */
     if (f->self_start && !(dst & D_STOPPED))
         v->may &= ~(unsigned)(MAY_CANCEL | MAY_YANK | MAY_CONT_SRC);
+    /* A source that copies is past that, if its destination has loaded, or it stands at the switch. */
+    if (src == S_COPYING &&
+        (f->dst.run != QAPI_RUN_INMIGRATE || is_stopped_for_good(f->src.run)))
+        v->may &= ~(unsigned)MAY_CONT_SRC;
     /* A cancel that crosses the switch to post-copy destroys the guest (7.2; fact sheet 3.7). A source
      * that still waits in pre-switchover does not cross it. */
     if (f->postcopy_asked && (src != S_AT_SWITCH || f->continued))

@@ -44,6 +44,9 @@ struct owner_facts {
     /* ... it was sent while the source was stopped: by this qferry, or in a post-copy that was taken up, whose
      * destination was seen to run. */
     bool cont_sent;
+    /* The source's guest was stopped before it was switched to post-copy, by this qferry or before it: a
+     * migration that fails leaves it stopped (from 8.0 on; 7.2 stops any). */
+    bool src_was_stopped;
     /* The source was found completed: who has its guest may be another destination, or this one may have
      * run it and died since. */
     bool done_before;

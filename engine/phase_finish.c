@@ -4,6 +4,7 @@
  *   VERIFY  both sides by query: source completed and stopped for good, destination completed and
  *           stopped; the journal is on the disk
  *   CONT    `cont` to the destination: the line of no return
+ *   GATE    a source that failed at the last word of a post-copy cleans up (mig_gate.c)
  *   TIDY    settings put back on both sides
  *   LOOK    the destination once more: what is reported is what it says of itself
  *   QUIT    the source told to quit, if so wished; or if it has not heard the end of a post-copy: when its
@@ -15,7 +16,7 @@
 
 #include "engine/mig_priv.h"
 
-enum { VERIFY, CONT, TIDY, LOOK, QUIT_SOURCE };
+enum { VERIFY, CONT, GATE, TIDY, LOOK, QUIT_SOURCE };
 
 enum {
     POLL_MS = 5,
@@ -27,6 +28,28 @@ enum {
 
 static void tidy(struct mig *m)
 {
+    mig_to_stage(m, GATE);
+}
+
+/* Nothing is set on a source that has failed before the gate behind it is open. */
+static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const bool failed = mig_is_undone(src->migrate.status) && src->link == MIG_LINK_UP;
+    if (failed && mig_gate_stays_shut(m, m->stage_ns)) {
+        mig_warn(todo, "the source's QEMU does not clean up after the migration: what was "
+                       "changed there stays");
+        mig_to_stage(m, LOOK);
+        return;
+    }
+    if (failed && !mig_gate_opens(ev)) {
+        mig_gate_ask(m, ev, todo);
+        return;
+    }
+    if (failed)
+        mig_warn(todo,
+                 "the source failed at the last word of the move, when everything had "
+                 "arrived: its guest is old, and stopped; do not continue it");
     mig_to_stage(m, TIDY);
     configure_unwind(m);
 }
@@ -181,13 +204,19 @@ static void finished(struct mig *m)
  * (10.0 and 11.1; 7.2 waits for ever), and nobody would be there to stop it: it is not left so. */
 static bool must_source_quit(const struct mig *m, struct mig_todo *todo)
 {
-    enum { FIRST_MAJOR = 8 }; /* what lies between 7.2 and 10.0 is not known */
     const struct mig_side *src = &m->side[MIG_SRC];
     if (m->spec.quit_source)
         return true;
-    if (src->gone || src->migrate.status != QAPI_MIG_POSTCOPY_ACTIVE ||
-        src->version.major < FIRST_MAJOR)
+    if (src->gone || src->migrate.status != QAPI_MIG_POSTCOPY_ACTIVE)
         return false;
+    if (!mig_may_source_rise(m)) {
+        if (src->link == MIG_LINK_UP)
+            mig_warn(todo,
+                     "the source was never told that its guest has arrived: it waits for "
+                     "that, stopped, with what was set for the move; nobody needs it any "
+                     "more");
+        return false;
+    }
     mig_warn(
         todo,
         src->link == MIG_LINK_UP
@@ -240,6 +269,8 @@ void phase_finish(struct mig *m, const struct mig_event *ev, struct mig_todo *to
         verify(m, ev, todo);
     else if (m->stage == CONT)
         hear_cont(m, ev, todo);
+    if (!m->going && m->stage == GATE)
+        do_gate(m, ev, todo);
     if (m->going || m->stage < TIDY)
         return;
     mig_wake_in(m, SLOW_POLL_MS);

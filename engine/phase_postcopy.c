@@ -21,6 +21,10 @@
  *   a monitor is lost                                                                 RECONCILE
  *   the source never hears that the destination has everything: after a while the
  *                                     destination's word is enough                    FINISH
+ *   ... and its connection breaks     it fails (from 8.0 on). Its guest was stopped before the
+ *                                     switch, so it stays down, and the destination's word
+ *                                     counts: everything has arrived                  RECONCILE > FINISH
+ *                                     ... or not: nobody can send it again            RECONCILE > lost
  *
  * A pause that was not needed costs the guest some hundred milliseconds of waiting for pages, and
  * nothing else. Not so once the source has sent everything: 7.2 cannot be paused then any more, and
@@ -41,7 +45,8 @@ enum {
     STUCK_MS = 2000,   /* nothing moves, and nothing explains it */
     ANSWERS_MS = 3000, /* ... although the network answers */
     LAST_MS = 10 * 1000, /* ... once everything was sent */
-    HANDOVER_MS = 120 * 1000
+    HANDOVER_MS = 120 * 1000,
+    REST_MS = 200 * 1000 /* TCP has given up by then (RECOVER_SYN_MS) */
 };
 
 static void record_sample(struct mig *m, struct mig_todo *todo)
@@ -212,8 +217,29 @@ static void wait_for_dst(struct mig *m, struct mig_todo *todo)
     m->recover.waits = true;
 }
 
-static bool follow(struct mig *m)
+/* The source has sent everything, failed at the last word, and stands still. What it has sent may be in the
+ * network still; nobody could send it again. */
+static void wait_for_rest(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
+    if (mig_is_past(m, m->phase_ns, REST_MS)) {
+        mig_hold(
+            m,
+            "the source has sent all memory, and failed at the last word; the destination "
+            "does not say that it has got everything (%s, its migration %s): while it runs, "
+            "leave it; what the source holds is old",
+            qapi_run_name(m->side[MIG_DST].run),
+            qapi_mig_name(m->side[MIG_DST].migrate.status));
+        return;
+    }
+    if (ev->kind == MIG_EV_ENTER || ev->kind == MIG_EV_TIMER)
+        mig_look(m, todo, MIG_DST);
+    mig_wake_in(m, POLL_MS);
+}
+
+/* True: something else is done than to watch. */
+static bool follow(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    struct owner_view v;
     switch (m->side[MIG_SRC].migrate.status) {
     case QAPI_MIG_COMPLETED:
         mig_go(m, MIG_FINISH);
@@ -227,7 +253,11 @@ static bool follow(struct mig *m)
     case QAPI_MIG_FAILED:
     case QAPI_MIG_CANCELLING:
     case QAPI_MIG_CANCELLED:
-        mig_go(m, MIG_RECONCILE);
+        mig_view(m, &v);
+        if (v.stage != STAGE_POSTCOPY)
+            mig_go(m, MIG_RECONCILE);
+        else
+            wait_for_rest(m, ev, todo);
         return true;
     case QAPI_MIG_UNKNOWN:
     case QAPI_MIG_NONE:
@@ -275,7 +305,7 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
         m->recover.dead = 0;
     }
     mig_stall_watch(m, ev, todo);
-    if (follow(m))
+    if (follow(m, ev, todo))
         return;
     hear_alive(m, ev);
     if (mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) && src->migrate.has_ram) {

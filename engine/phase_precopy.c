@@ -137,14 +137,29 @@ static bool can_start_postcopy(const struct mig *m)
                                  mig_is_past(m, m->memory_ns, HELD_MS));
 }
 
+/* A source that has sent everything, and loses its connection before the last word, gives its guest the run
+ * state from before the switch (10.0 on, tests/facts): one that ran then would run beside the destination. So
+ * the guest is stopped first, and stands still until QEMU switches, at the end of its round of pages: up to 100 ms.
+ * Not where the destination starts by itself (--self-start): it would take over that the guest is stopped. */
+static void keep_source_down(struct mig *m, struct mig_todo *todo)
+{
+    struct owner_view v;
+    mig_view(m, &v);
+    if (!m->self_start && mig_may_source_rise(m) && (v.may & MAY_POSTCOPY) &&
+        m->side[MIG_SRC].link == MIG_LINK_UP)
+        mig_stop_guest(m, todo);
+}
+
 bool mig_start_postcopy(struct mig *m, struct mig_todo *todo)
 {
     m->postcopy_held = !can_start_postcopy(m);
-    if (m->postcopy_held)
+    if (m->postcopy_held) {
         mig_wake_in(m, SAMPLE_FIRST_MS);
-    else
-        m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
-    return m->postcopy_held || m->postcopy_asked;
+        return true;
+    }
+    keep_source_down(m, todo);
+    m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
+    return m->postcopy_asked;
 }
 
 static void carry_out(struct mig *m, const struct policy_decision *d, struct mig_todo *todo)
@@ -345,6 +360,13 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
     }
 }
 
+/* Post-copy was refused, for which the guest was stopped. */
+static void let_run(struct mig *m, struct mig_todo *todo)
+{
+    if (m->guest_paused)
+        (void)mig_act(m, todo, MIG_SRC, QAPI_CONT);
+}
+
 static void hear_refusal(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
     if (ev->kind != MIG_EV_REPLY || ev->side != MIG_SRC || !ev->u.reply.refused)
@@ -356,10 +378,23 @@ static void hear_refusal(struct mig *m, const struct mig_event *ev, struct mig_t
     if (r->command == QAPI_MIGRATE_START_POSTCOPY) {
         m->postcopy_asked = false;
         policy_refused(&m->policy_run, POLICY_POSTCOPY);
+        let_run(m, todo);
     } else if (r->command == QAPI_STOP) {
         m->guest_paused = false;
         policy_refused(&m->policy_run, POLICY_PAUSE);
     }
+}
+
+/* In doubt, and looked at again: what was sent may not have arrived before the link broke. */
+static void say_again(struct mig *m, struct mig_todo *todo)
+{
+    const struct mig_side *src = &m->side[MIG_SRC];
+    if (m->guest_paused && src->fresh && src->stop_t_ns == 0 && mig_guest_runs(src->run)) {
+        m->guest_paused = false;
+        policy_stop_lost(&m->policy_run);
+    }
+    if (m->postcopy_asked && !mig_is_asked(m, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY))
+        (void)mig_start_postcopy(m, todo); /* said twice it does no harm */
 }
 
 /* A cancel is carried out unless post-copy was asked for: then QEMU 7.2 would destroy the guest if
@@ -419,10 +454,8 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
         mig_go(m, MIG_RECONCILE);
         return;
     }
-    /* Whether it arrived before the link broke is not known; said twice it does no harm. */
-    if (ev->kind == MIG_EV_ENTER && m->postcopy_asked &&
-        !mig_is_asked(m, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY))
-        m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
+    if (ev->kind == MIG_EV_ENTER)
+        say_again(m, todo);
     if (ev->kind == MIG_EV_ENTER &&
         !m->guest_paused) /* who stopped it since it was asked? */
         (void)mig_ask0(m, todo, MIG_SRC, QAPI_QUERY_STATUS);

@@ -157,7 +157,8 @@ static void go_where_facts_say(struct mig *m, struct mig_todo *todo)
 {
     struct owner_view v;
     mig_view(m, &v);
-    if (is_anothers(m, v.stage) || (m->handed_over && is_before_handover(v.stage))) {
+    if (is_anothers(m, v.stage) || (m->handed_over && is_before_handover(v.stage)) ||
+        (m->handed_over && m->src_stopped_again)) {
         held(m, &v);
         return;
     }

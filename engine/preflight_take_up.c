@@ -126,10 +126,12 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
      * paused; after the switch a move is taken to be that of a running guest. */
     m->guest_ran = mig_guest_runs(src->run) || src->run == QAPI_RUN_FINISH_MIGRATE ||
                    src->run == QAPI_RUN_POSTMIGRATE;
-    if (src->run == QAPI_RUN_PAUSED && mig_take_mark(m, MIG_MARK_STOPPED)) {
-        m->guest_ran = true; /* an earlier qferry stopped it, to finish */
-        m->guest_paused = true;
-        policy_stopped(&m->policy_run, m->now_ns);
+    if (mig_take_mark(m, MIG_MARK_STOPPED) && !mig_guest_runs(src->run)) {
+        /* an earlier qferry stopped it, to finish */
+        m->guest_paused = m->guest_ran || src->run == QAPI_RUN_PAUSED;
+        m->guest_ran = m->guest_paused;
+        if (src->run == QAPI_RUN_PAUSED)
+            policy_stopped(&m->policy_run, m->now_ns);
     }
     m->self_start = mig_take_mark(m, MIG_MARK_SELF_START);
     m->dst_unwatched = m->self_start && m->side[MIG_DST].run != QAPI_RUN_INMIGRATE;

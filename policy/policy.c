@@ -34,6 +34,15 @@ void policy_stopped(struct policy_run *run, int64_t t_ns)
     run->paused_t_ns = t_ns;
 }
 
+void policy_stop_lost(struct policy_run *run)
+{
+    run->paused = false;
+    run->paused_seen = false;
+    run->paused_t_ns = 0;
+    run->steps_done = 0;
+    run->timeout_used = false;
+}
+
 void policy_past_of(const struct policy_run *run, struct policy_past *past)
 {
     *past = (struct policy_past){

@@ -272,6 +272,9 @@ uint64_t policy_step_downtime_ms(const struct policy *p,
  * it had decided PAUSE. */
 void policy_stopped(struct policy_run *run, int64_t t_ns);
 
+/* The guest runs: a stop that was decided never reached QEMU. It is decided again when its time has come. */
+void policy_stop_lost(struct policy_run *run);
+
 /* What is to be kept of a run, and a fresh run that goes on from there. */
 void policy_past_of(const struct policy_run *run, struct policy_past *past);
 void policy_resume(struct policy_run *run, const struct policy_past *past);

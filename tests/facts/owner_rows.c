@@ -37,6 +37,14 @@ static const struct {
 } unmade[] = {
     {"the source runs again, although the guest was handed over to the destination", 0, 800,
      "7.2 waits for the last word for ever"},
+    {"the destination has the guest; the source was not told, and stands still", 0, 800,
+     "7.2 waits for the last word for ever"},
+    {"the source has sent all memory, and failed at the last word; the destination takes the "
+     "rest in",
+     0, 800, "7.2 waits for the last word for ever"},
+    {"the source has failed at the last word, and the destination has not got all memory: "
+     "the guest is lost; the source holds it, stopped, as it was at the switch",
+     0, 800, "7.2 waits for the last word for ever"},
     {"the source has the guest back but left it stopped", 800, 9999,
      "from 8.x on a source restores the run state from before the move"},
     {"the source has the guest back but left it stopped; the destination must be gone "
@@ -374,6 +382,9 @@ void rows_to_switch(void)
         /* 11.1 loses writes of a guest that goes earlier (facts.c) */
         while (relay_sent() < 12U << 20)
             lab_pump(rows.w.lab, 20);
+        rows.f.src_was_stopped = rows.stop_first;
+        if (rows.stop_first)
+            rows_qmp(rows.w.src, "stop");
         rows_qmp(rows.w.src, "migrate-start-postcopy");
     } else {
         ck_assert_int_eq(lab_qmp_ok(rows.w.src, "migrate-set-parameters",

@@ -34,6 +34,7 @@ struct rows {
     bool no_return_path; /* before rows_pair() */
     bool self_start;     /* likewise: the destination without -S */
     bool postcopy;       /* likewise */
+    bool stop_first;     /* before rows_to_switch(): the source, as qferry does it */
     char uri[64];        /* of the destination, through the relay */
     unsigned row;        /* the last that was expected */
 };

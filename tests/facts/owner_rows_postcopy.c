@@ -373,6 +373,56 @@ START_TEST(the_destination_has_all)
 }
 END_TEST
 
+/* Stopped before the switch, it fails as well, and stays down. */
+START_TEST(the_last_word_is_lost_of_a_source_that_was_stopped)
+{
+    rows.stop_first = true;
+    rows_to_postcopy();
+    hand_over();
+    ck_assert_int_eq(lab_wait_event(DST, "RESUME", NULL, NULL, 0), 0);
+    relay_hold(_i == 0 ? TO_SRC : BOTH_WAYS);
+    rows_let_loose();
+    if (_i == 0)
+        rows_wait(DST, "completed");
+    else
+        rows_wait_quiet(); /* all of it has left the source */
+    relay_cut(TO_SRC);
+    if (!rows_is(8, 0)) {
+        rows_skip("the source waits for the last word for ever");
+        return;
+    }
+    rows_wait(SRC, "failed");
+    ck_assert_int_eq(lab_wait_run_state(SRC, "paused", 0), 0);
+    ck_assert_int_eq(rows_running(), 1);
+    if (_i > 0) {
+        rows_expect(OWNER_DST, STAGE_POSTCOPY, MAY_CONT_DST,
+                    "the source has sent all memory, and failed at the last word; the "
+                    "destination takes the rest in");
+        if (_i == 2) {
+            relay_cut(TO_DST);
+            rows_wait_paused(DST);
+            expect_lost(
+                "the source has failed at the last word, and the destination has not got all "
+                "memory: the guest is lost; the source holds it, stopped, as it was at the "
+                "switch");
+            rows_run_state(SRC, "paused");
+            rows_proved("what was still on its way is gone");
+            return;
+        }
+        relay_let(TO_DST);
+        rows_wait(DST, "completed");
+        rows_proved("what was still on its way arrives, without the source");
+    }
+    rows_expect(OWNER_DST, STAGE_MOVED, MAY_QUIT_SRC | MAY_CONT_DST,
+                "the destination has the guest; the source was not told, and stands still");
+    rows_qmp(DST, "cont");
+    rows_only_on(DST);
+    rows_quit(SRC);
+    rows_only_on(DST);
+    rows_proved("quit on the source: the guest is whole without it");
+}
+END_TEST
+
 START_TEST(the_source_dies_and_is_not_needed)
 {
     to_lost_ack(_i == 1);
@@ -633,6 +683,7 @@ void rows_add_postcopy(Suite *s)
     t = begin_case(s, "all memory");
     tcase_add_test(t, the_source_is_silent_and_not_needed);
     tcase_add_loop_test(t, the_destination_has_all, 0, 6);
+    tcase_add_loop_test(t, the_last_word_is_lost_of_a_source_that_was_stopped, 0, 3);
     tcase_add_loop_test(t, the_source_dies_and_is_not_needed, 0, 2);
     t = begin_case(s, "lost");
     tcase_add_test(t, the_source_dies);

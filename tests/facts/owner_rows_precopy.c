@@ -32,6 +32,12 @@ static void expect_free_beside_harmless(void)
     rows_expect(OWNER_SRC, STAGE_IDLE, MAY_CONT_SRC | MAY_QUIT_DST, never);
 }
 
+static void expect_copying(void)
+{
+    rows_expect(OWNER_SRC, STAGE_COPYING,
+                MAY_CANCEL | MAY_YANK | MAY_POSTCOPY | MAY_CONT_SRC, copying);
+}
+
 /* The guest was stopped, and a cont brings it back. */
 static void stop_and_continue_src(void)
 {
@@ -49,8 +55,7 @@ START_TEST(free_and_waiting)
     rows_proved("cont on the source: it runs, alone");
     if (_i == 0) {
         rows_migrate();
-        rows_expect(OWNER_SRC, STAGE_COPYING, MAY_CANCEL | MAY_YANK | MAY_POSTCOPY,
-                    copying);
+        expect_copying();
         rows_only_on(SRC);
         return;
     }
@@ -161,11 +166,6 @@ END_TEST
 
 /* ---- copying ---- */
 
-static void expect_copying(void)
-{
-    rows_expect(OWNER_SRC, STAGE_COPYING, MAY_CANCEL | MAY_YANK | MAY_POSTCOPY, copying);
-}
-
 START_TEST(copying_may_be_undone)
 {
     rows_pair(ROWS_IDLE);
@@ -180,6 +180,28 @@ START_TEST(copying_may_be_undone)
     rows_cannot_run(DST);
     rows_only_on(SRC);
     rows_proved("%s: the source runs, the destination cannot", _i % 2 ? "yank" : "cancel");
+}
+END_TEST
+
+START_TEST(copying_and_stopped_may_be_continued)
+{
+    char why[256] = "";
+    rows_pair(ROWS_IDLE);
+    rows_migrate();
+    rows_qmp(SRC, "stop");
+    expect_copying();
+    rows_qmp(SRC, "cont");
+    rows_only_on(SRC);
+    rows_proved("stopped, and cont on the source: it runs, memory is copied on");
+    rows_qmp(SRC, "stop");
+    rows_to_switch();
+    ck_assert(!rows_taken(SRC, "cont", why));
+    ck_assert_int_eq(rows_running(), 0);
+    rows_cancel_any();
+    if (!rows_runs(SRC))
+        rows_qmp(SRC, "cont");
+    rows_only_on(SRC);
+    rows_proved("cont that comes when it is at the switch is refused: %.60s", why);
 }
 END_TEST
 
@@ -461,6 +483,7 @@ void rows_add_precopy(Suite *s)
     tcase_add_test(t, free_and_other);
     tcase_add_test(t, nothing_fits);
     tcase_add_loop_test(t, copying_may_be_undone, 0, 3);
+    tcase_add_test(t, copying_and_stopped_may_be_continued);
     tcase_add_test(t, copying_may_become_postcopy);
     tcase_add_loop_test(t, copying_to_a_destination_that_does_not_take_it, 0, GONE_WAITING);
     tcase_add_loop_test(t, at_the_switch_it_may_be_undone, 0, 2);

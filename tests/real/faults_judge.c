@@ -323,6 +323,15 @@ static bool no_process_is_left(void)
     return false;
 }
 
+/* It was never told the end of a post-copy, and takes no settings meanwhile. */
+static bool is_source_waiting(void)
+{
+    char status[LAB_STATE_MAX];
+    return w.cell.fault == FAULT_WORDS && lab_vm_alive(w.vm[FAULTS_SRC]) &&
+           lab_mig_status(w.vm[FAULTS_SRC], status) == 0 &&
+           strcmp(status, "postcopy-active") == 0;
+}
+
 static bool nothing_is_left(const struct said *said, bool held)
 {
     static const char *const ours[] = {"src.qmp", "src.err", "dst.qmp", "dst.err",
@@ -339,7 +348,8 @@ static bool nothing_is_left(const struct said *said, bool held)
         return false;
     /* A source that is done, and whose monitor is lost while its settings are put back, keeps the rest of
      * them: qferry does not connect again for that. */
-    const bool may_keep = said->exit == 0 && w.cell.fault == FAULT_MONITOR_SOURCE;
+    const bool may_keep =
+        said->exit == 0 && (w.cell.fault == FAULT_MONITOR_SOURCE || is_source_waiting());
     return (!lab_vm_alive(w.vm[FAULTS_SRC]) || may_keep || is_clean(FAULTS_SRC, knows)) &&
            (!runs(FAULTS_DST) || is_clean(FAULTS_DST, knows));
 }

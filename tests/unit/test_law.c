@@ -135,7 +135,6 @@ START_TEST(what_the_owner_does_not_allow_is_not_sent)
         enum mig_side_id side;
         enum qapi_command command;
     } table[] = {
-        {MIG_SRC, QAPI_CONT},
         {MIG_DST, QAPI_CONT},
         {MIG_SRC, QAPI_QUIT},
         {MIG_DST, QAPI_QUIT},
@@ -156,6 +155,10 @@ START_TEST(what_the_owner_does_not_allow_is_not_sent)
     f.todo.n = 0;
     ck_assert(mig_act(&f.m, &f.todo, MIG_SRC, QAPI_MIGRATE_CANCEL));
     ck_assert(is_sent());
+    f.todo.n = 0;
+    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_PRE_SWITCHOVER;
+    ck_assert(!mig_act(&f.m, &f.todo, MIG_SRC, QAPI_CONT));
 }
 END_TEST
 
@@ -220,7 +223,7 @@ END_TEST
 static void lose_the_last_word(void)
 {
     f.m.phase = MIG_POSTCOPY;
-    f.m.continued = f.m.postcopy_asked = f.m.handed_over = true;
+    f.m.continued = f.m.postcopy_asked = f.m.was_postcopy = f.m.handed_over = true;
     f.m.dst_conts = 1;
     f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
     f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
@@ -339,7 +342,7 @@ START_TEST(a_source_that_runs_again_while_it_is_tidied_up_is_stopped)
 {
     lose_the_last_word();
     f.m.phase = MIG_FINISH;
-    f.m.stage = 1 + (unsigned)_i; /* CONT, TIDY, LOOK, QUIT: phase_finish.c */
+    f.m.stage = 1 + (unsigned)_i; /* CONT, GATE, TIDY, LOOK, QUIT: phase_finish.c */
     f.m.src_left = true;
     become(MIG_SRC, QAPI_MIG_FAILED);
     answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_FAILED);
@@ -353,15 +356,18 @@ START_TEST(a_source_that_might_run_again_is_not_left_behind)
     static const struct {
         unsigned major;
         enum qapi_mig_status status;
+        bool was_stopped;
         bool quits;
-    } left[] = {{10, QAPI_MIG_POSTCOPY_ACTIVE, true},
-                {10, QAPI_MIG_COMPLETED, false},
-                {7, QAPI_MIG_POSTCOPY_ACTIVE, false}};
+    } left[] = {{10, QAPI_MIG_POSTCOPY_ACTIVE, false, true},
+                {10, QAPI_MIG_POSTCOPY_ACTIVE, true, false},
+                {10, QAPI_MIG_COMPLETED, false, false},
+                {7, QAPI_MIG_POSTCOPY_ACTIVE, false, false}};
     lose_the_last_word();
     f.m.phase = MIG_FINISH;
-    f.m.stage = 3; /* LOOK */
+    f.m.stage = 4; /* LOOK */
     f.m.src_left = true;
     f.m.side[MIG_SRC].version.major = left[_i].major;
+    f.m.guest_paused = left[_i].was_stopped;
     f.m.side[MIG_SRC].migrate.status = left[_i].status;
     if (left[_i].status == QAPI_MIG_COMPLETED)
         f.m.side[MIG_SRC].run = QAPI_RUN_POSTMIGRATE;
@@ -370,6 +376,93 @@ START_TEST(a_source_that_might_run_again_is_not_left_behind)
     answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_COMPLETED);
     ck_assert_int_eq(f.id[MIG_SRC][QAPI_QUIT] != 0, left[_i].quits);
     ck_assert_int_eq(f.m.phase, left[_i].quits ? MIG_FINISH : MIG_DONE);
+}
+END_TEST
+
+/* ... and one that was stopped before the switch fails at the last word, and stays down: the destination has the
+ * guest. What was changed on the source is put back when its QEMU has cleaned up. */
+START_TEST(a_source_that_stays_down_is_tidied_up_behind_the_gate)
+{
+    struct mig_event ev = {.kind = MIG_EV_REPLY, .side = MIG_SRC};
+    const enum qapi_mig_status said = _i == 0 ? QAPI_MIG_FAILED : QAPI_MIG_FAILING;
+    configure_adopt(&f.m);
+    lose_the_last_word();
+    f.m.guest_paused = true;
+    f.m.side[MIG_SRC].params_changed = 1U << QAPI_PARAM_DOWNTIME_LIMIT;
+    f.m.side[MIG_SRC].params_found.has = 1U << QAPI_PARAM_DOWNTIME_LIMIT;
+    become(MIG_SRC, said);
+    for (unsigned i = 0; i < 9 && f.id[MIG_SRC][QAPI_QUERY_YANK] == 0; i++) {
+        if (f.m.phase == MIG_RECONCILE || f.m.phase == MIG_FINISH) {
+            answer_look(MIG_SRC, QAPI_RUN_PAUSED, said);
+            answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_COMPLETED);
+        }
+        pass_time();
+    }
+    ck_assert_int_eq(f.m.phase, MIG_FINISH);
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_QUERY_YANK], 0);
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_SET_PARAMS], 0);
+    ev.id = f.id[MIG_SRC][QAPI_QUERY_YANK];
+    ev.u.reply.command = QAPI_QUERY_YANK;
+    step(&ev);
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_SET_PARAMS], 0);
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_STOP], 0);
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_CONT], 0);
+}
+END_TEST
+
+/* What it has sent may be in the network still: it arrives, is lost, or is waited for no longer. */
+START_TEST(what_a_source_that_failed_has_sent_is_waited_for)
+{
+    static const enum qapi_mig_status then[] = {
+        QAPI_MIG_COMPLETED, QAPI_MIG_POSTCOPY_PAUSED, QAPI_MIG_POSTCOPY_ACTIVE};
+    lose_the_last_word();
+    f.m.guest_paused = true;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+    become(MIG_SRC, QAPI_MIG_FAILED);
+    ck_assert_int_eq(f.m.phase, MIG_RECONCILE);
+    answer_look(MIG_SRC, QAPI_RUN_PAUSED, QAPI_MIG_FAILED);
+    answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_POSTCOPY_ACTIVE);
+    ck_assert_int_eq(f.m.phase, MIG_POSTCOPY);
+    for (unsigned s = 0; s < 190; s++) {
+        f.m.now_ns += QF_NS_PER_S;
+        pass_time();
+        answer_look(MIG_DST, QAPI_RUN_RUNNING, QAPI_MIG_POSTCOPY_ACTIVE);
+        ck_assert_int_eq(f.m.phase, MIG_POSTCOPY);
+    }
+    become(MIG_DST, then[_i]);
+    for (unsigned i = 0; i < 20 && f.m.phase == MIG_POSTCOPY; i++) {
+        f.m.now_ns += QF_NS_PER_S;
+        pass_time();
+        if (f.m.phase == MIG_POSTCOPY)
+            answer_look(MIG_DST, QAPI_RUN_RUNNING, then[_i]);
+    }
+    if (f.m.phase == MIG_RECONCILE) {
+        answer_look(MIG_SRC, QAPI_RUN_PAUSED, QAPI_MIG_FAILED);
+        answer_look(MIG_DST, QAPI_RUN_RUNNING, then[_i]);
+    }
+    ck_assert_int_eq(f.m.phase, _i == 0 ? MIG_FINISH : MIG_HELD);
+    if (_i == 1)
+        ck_assert_ptr_nonnull(strstr(f.m.reason, "has not got all memory"));
+    if (_i == 2)
+        ck_assert_ptr_nonnull(
+            strstr(f.m.reason, "does not say that it has got everything"));
+}
+END_TEST
+
+/* The link broke before QEMU had read them: the guest runs, and nothing would ever stop it again. */
+START_TEST(a_stop_that_was_lost_is_said_again)
+{
+    f.m.side[MIG_SRC].version.major = 10;
+    f.m.side[MIG_SRC].caps_changed = QAPI_CAP_BIT(POSTCOPY_RAM);
+    f.m.phase = MIG_RECONCILE;
+    f.m.guest_paused = f.m.postcopy_asked = true;
+    f.m.memory_ns = f.m.now_ns - 60 * QF_NS_PER_S;
+    pass_time();
+    answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_ACTIVE);
+    answer_look(MIG_DST, QAPI_RUN_INMIGRATE, QAPI_MIG_ACTIVE);
+    ck_assert_int_eq(f.m.phase, MIG_PRECOPY);
+    ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
+    ck_assert_uint_gt(f.id[MIG_SRC][QAPI_MIGRATE_START_POSTCOPY], f.id[MIG_SRC][QAPI_STOP]);
 }
 END_TEST
 
@@ -807,8 +900,11 @@ int main(void)
     tcase_add_loop_test(
         t, the_source_of_a_move_taken_up_is_stopped_where_the_destination_runs, 0, 2);
     tcase_add_test(t, a_source_that_was_stopped_runs_on_where_the_destination_refuses);
-    tcase_add_loop_test(t, a_source_that_runs_again_while_it_is_tidied_up_is_stopped, 0, 4);
-    tcase_add_loop_test(t, a_source_that_might_run_again_is_not_left_behind, 0, 3);
+    tcase_add_loop_test(t, a_source_that_runs_again_while_it_is_tidied_up_is_stopped, 0, 5);
+    tcase_add_loop_test(t, a_source_that_might_run_again_is_not_left_behind, 0, 4);
+    tcase_add_test(t, a_stop_that_was_lost_is_said_again);
+    tcase_add_loop_test(t, a_source_that_stays_down_is_tidied_up_behind_the_gate, 0, 2);
+    tcase_add_loop_test(t, what_a_source_that_failed_has_sent_is_waited_for, 0, 3);
     tcase_add_loop_test(t, no_cancel_leaves_once_post_copy_was_asked_for, 0, 2);
     tcase_add_loop_test(t, nothing_is_set_before_an_earlier_failure_is_cleaned_up, 0, 2);
     tcase_add_loop_test(t, a_connect_that_was_cancelled_is_waited_for_behind_the_gate, 0,

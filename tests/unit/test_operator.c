@@ -321,6 +321,79 @@ START_TEST(postcopy_is_sent_and_said)
 }
 END_TEST
 
+/* Where a source might run again at the end of a post-copy (8.0 on): its guest is stopped first, and marked as
+ * stopped by us. */
+START_TEST(the_guest_is_stopped_before_postcopy)
+{
+    static const struct {
+        unsigned major;
+        bool self_start;
+        bool found_stopped;
+        bool stops;
+    } guest[] = {{.major = 10, .stops = true},
+                 {.major = 8, .stops = true},
+                 {.major = 7},
+                 {.major = 10, .self_start = true},
+                 {.major = 10, .found_stopped = true}};
+    uint64_t stop_id = 0;
+    uint64_t postcopy_id = 0;
+    f.m.side[MIG_SRC].version.major = guest[_i].major;
+    f.m.self_start = guest[_i].self_start;
+    if (guest[_i].found_stopped) {
+        f.m.guest_ran = false;
+        f.m.side[MIG_SRC].run = QAPI_RUN_PAUSED;
+    }
+    say(MIG_OPERATOR_POSTCOPY);
+    accepted();
+    for (unsigned i = 0; i < f.todo.n; i++) {
+        if (f.todo.item[i].kind != MIG_DO_SEND)
+            continue;
+        if (f.todo.item[i].u.send.cmd.command == QAPI_STOP)
+            stop_id = f.todo.item[i].u.send.id;
+        if (f.todo.item[i].u.send.cmd.command == QAPI_MIGRATE_START_POSTCOPY)
+            postcopy_id = f.todo.item[i].u.send.id;
+    }
+    ck_assert_uint_ne(postcopy_id, 0);
+    ck_assert_int_eq(stop_id != 0, guest[_i].stops);
+    ck_assert_uint_lt(stop_id, postcopy_id);
+    ck_assert_int_eq(f.m.guest_paused, guest[_i].stops);
+    ck_assert_int_eq(sent(QAPI_SET_PARAMS) != NULL, guest[_i].stops);
+}
+END_TEST
+
+static void refuse_postcopy(void)
+{
+    struct mig_event ev = {.kind = MIG_EV_REPLY, .side = MIG_SRC};
+    for (unsigned i = 0; i < f.todo.n; i++)
+        if (f.todo.item[i].kind == MIG_DO_SEND &&
+            f.todo.item[i].u.send.cmd.command == QAPI_MIGRATE_START_POSTCOPY)
+            ev.id = f.todo.item[i].u.send.id;
+    ev.t_ns = f.m.now_ns + QF_NS_PER_MS;
+    ev.u.reply.command = QAPI_MIGRATE_START_POSTCOPY;
+    ev.u.reply.refused = true;
+    mig_step(&f.m, &ev, &f.todo);
+}
+
+/* A guest that was stopped for it runs again where it is, and goes on moving. */
+START_TEST(postcopy_that_is_refused_leaves_no_guest_stopped)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    f.m.side[MIG_SRC].version.major = _i == 0 ? 10 : 7;
+    say(MIG_OPERATOR_POSTCOPY);
+    accepted();
+    refuse_postcopy();
+    ck_assert_int_eq(f.m.phase, MIG_PRECOPY);
+    ck_assert(!f.m.postcopy_asked);
+    ck_assert_int_eq(sent(QAPI_CONT) != NULL, _i == 0);
+    ev.t_ns = f.m.now_ns + QF_NS_PER_MS;
+    ev.u.qmp.kind = QAPI_EVENT_RESUME;
+    mig_step(&f.m, &ev, &f.todo);
+    ck_assert(!f.m.guest_paused);
+    say(MIG_OPERATOR_PAUSE);
+    accepted();
+}
+END_TEST
+
 /* QEMU 11.1 loses memory that the guest writes, when told so within the first 100 ms. */
 static void ask_for_postcopy_too_early(void)
 {
@@ -569,6 +642,8 @@ static Suite *suite(void)
     tcase_add_test(t, questions_that_are_not_answered_are_bounded);
     tcase_add_test(t, what_is_refused_is_not_done);
     tcase_add_test(t, postcopy_is_sent_and_said);
+    tcase_add_loop_test(t, the_guest_is_stopped_before_postcopy, 0, 5);
+    tcase_add_loop_test(t, postcopy_that_is_refused_leaves_no_guest_stopped, 0, 2);
     tcase_add_test(t, postcopy_waits_until_the_link_has_been_measured);
     tcase_add_test(t, postcopy_does_not_wait_for_ever);
     tcase_add_test(t, postcopy_that_waits_is_not_asked_for_twice);

@@ -126,8 +126,8 @@ static const char *const expected[N_SOURCES] = {
     /* free, paused  */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      Sq     ?      ?      SCq    S      ?      SCq    ?      S      ",
     /* failed        */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      Sq     ?      ?      SCq    S      ?      SCq    ?      S      ",
     /* came by it    */ "SCq    Sq     SCq    Sq     Sq     Sq     Sq     ?      ?      Sq     ?      ?      SCq    S      ?      SCq    ?      S      ",
-    /* setup         */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
-    /* active        */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* setup         */ "SC     SC     S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
+    /* active        */ "SC     SC     S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
     /* pre-switch    */ "S      S      S      ?      ?      ?      ?      ?      ?      ?      ?      ?      S      S      ?      S      ?      ?      ",
     /* device        */ "b      b      b      b      ?      b      b      ?      ?      b      ?      ?      b      b      ?      b      ?      ?      ",
     /* pc-device     */ "?      b      b      b      ?      b      b      ?      ?      b      ?      ?      b      b      ?      b      ?      ?      ",
@@ -247,8 +247,16 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT &&
         !(never_again && dst_answers && f->dst.status == QAPI_MIG_COMPLETED))
         return "the destination is continued while the source is silent";
+    /* Failed, and stopped before: it takes nothing back by itself. */
+    const bool stays_down =
+        f->src_was_stopped && f->handed_over &&
+        (f->src.status == QAPI_MIG_FAILED || f->src.status == QAPI_MIG_FAILING ||
+         f->src.status == QAPI_MIG_CANCELLED || f->src.status == QAPI_MIG_CANCELLING) &&
+        f->src.run != QAPI_RUN_FINISH_MIGRATE && f->src.run != QAPI_RUN_POSTMIGRATE;
+    if (stays_down && (may & MAY_CONT_SRC))
+        return "an old guest is continued";
     if ((may & MAY_CONT_DST) && src_answers && f->src.status != QAPI_MIG_COMPLETED &&
-        f->src.status != QAPI_MIG_POSTCOPY_ACTIVE &&
+        !stays_down && f->src.status != QAPI_MIG_POSTCOPY_ACTIVE &&
         f->src.status != QAPI_MIG_POSTCOPY_PAUSED &&
         f->src.status != QAPI_MIG_POSTCOPY_RECOVER_SETUP &&
         f->src.status != QAPI_MIG_POSTCOPY_RECOVER)
@@ -278,7 +286,7 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
 START_TEST(the_law_holds_for_all_facts)
 {
     unsigned long n = 0;
-    for (unsigned flags = 0; flags < 64; flags++) {
+    for (unsigned flags = 0; flags < 128; flags++) {
         for (unsigned i = 0; i < 3 * N_RUNS * N_STATUSES; i++) {
             for (unsigned k = 0; k < 3 * N_RUNS * N_STATUSES; k++) {
                 const struct owner_facts f = {
@@ -295,6 +303,7 @@ START_TEST(the_law_holds_for_all_facts)
                     .unwatched = (flags & 16) != 0,
                     .postcopy_asked = (flags & 18) == 18, /* as good as any two */
                     .done_before = (flags & 32) != 0,
+                    .src_was_stopped = (flags & 64) != 0,
                 };
                 struct owner_view v;
                 owner_of(&f, &v);
@@ -322,6 +331,46 @@ static struct owner_view of(struct owner_side s, struct owner_side d)
     owner_of(&f, &v);
     return v;
 }
+
+/* It has sent everything in post-copy, and failed at the last word; its guest was stopped before. What counts is
+ * what has arrived. */
+START_TEST(a_source_that_stays_down_leaves_it_to_the_destination)
+{
+    static const struct {
+        struct owner_side src;
+        struct owner_side dst;
+        enum owner_of owner;
+        enum owner_stage stage;
+        unsigned may;
+    } row[] = {
+        {IS(PAUSED, FAILED), IS(RUNNING, COMPLETED), OWNER_DST, STAGE_MOVED,
+         MAY_QUIT_SRC | MAY_CONT_DST},
+        {IS(PAUSED, FAILING), IS(PAUSED, COMPLETED), OWNER_DST, STAGE_MOVED,
+         MAY_QUIT_SRC | MAY_CONT_DST},
+        {IS(PAUSED, FAILED), IS(RUNNING, POSTCOPY_ACTIVE), OWNER_DST, STAGE_POSTCOPY,
+         MAY_CONT_DST},
+        {IS(PAUSED, FAILED), IS(RUNNING, POSTCOPY_PAUSED), OWNER_NONE, STAGE_LOST, 0},
+        {IS(PAUSED, FAILED), SILENT(POSTCOPY_ACTIVE), OWNER_UNKNOWN, STAGE_CONFLICT, 0},
+        {IS(PAUSED, FAILED), DEAD(COMPLETED), OWNER_UNKNOWN, STAGE_CONFLICT, 0},
+        /* about to be stopped again, or run by somebody */
+        {IS(FINISH_MIGRATE, FAILED), IS(RUNNING, COMPLETED), OWNER_UNKNOWN, STAGE_CONFLICT,
+         0},
+        {IS(RUNNING, FAILED), IS(RUNNING, COMPLETED), OWNER_UNKNOWN, STAGE_CONFLICT,
+         MAY_STOP_SRC},
+    };
+    const struct owner_facts f = {.src = row[_i].src,
+                                  .dst = row[_i].dst,
+                                  .continued = true,
+                                  .handed_over = true,
+                                  .cont_sent = true,
+                                  .src_was_stopped = true};
+    struct owner_view v;
+    owner_of(&f, &v);
+    ck_assert_int_eq(v.owner, row[_i].owner);
+    ck_assert_int_eq(v.stage, row[_i].stage);
+    ck_assert_uint_eq(v.may, row[_i].may);
+}
+END_TEST
 
 START_TEST(completed_source_beside_a_dead_destination_is_the_guest)
 {
@@ -388,6 +437,7 @@ static Suite *suite(void)
     t = tcase_create("law");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, the_law_holds_for_all_facts);
+    tcase_add_loop_test(t, a_source_that_stays_down_leaves_it_to_the_destination, 0, 8);
     tcase_add_test(t, completed_source_beside_a_dead_destination_is_the_guest);
     tcase_add_test(t, silent_source_keeps_a_loaded_destination_waiting);
     tcase_add_test(t, dead_source_leaves_its_guest_to_a_loaded_destination);
