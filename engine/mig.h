@@ -314,7 +314,17 @@ struct mig {
     bool throttling;      /* the throttle was let loose */
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
-    bool postcopy_held;  /* it is to be asked for once the source has measured its link */
+    bool
+        postcopy_held; /* it is to be asked for soon: the source has not measured its link yet, or is in the
+                          * middle of a round of pages */
+    /* ... which is watched then (mig_round.c) */
+    struct mig_round {
+        int64_t since_ns; /* 0: it is not */
+        int64_t moved_ns; /* something was sent last */
+        int64_t due_ns;   /* shortly before the next round; 0 = not known */
+        uint64_t sent;
+        bool slept;
+    } round;
     bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */
     bool continued;      /* migrate-continue was sent */
     unsigned dst_conts;  /* so many cont were sent to the destination */

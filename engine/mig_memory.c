@@ -89,7 +89,7 @@ void mig_memory_of(const struct mig *m, struct mig_memory *out)
     out->guest_paused = m->guest_paused;
     out->paused_at_start = m->paused_at_start;
     out->was_postcopy = m->was_postcopy;
-    out->postcopy_asked = m->postcopy_asked;
+    out->postcopy_asked = m->postcopy_asked || m->postcopy_held;
     out->throttling = m->throttling;
     out->quit_source = m->spec.quit_source;
     out->quit_destination = m->spec.quit_destination;

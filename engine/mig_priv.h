@@ -374,6 +374,10 @@ bool mig_is_written(const struct mig *m);
  * before: what is between both is one message. */
 void mig_stop_guest(struct mig *m, struct mig_todo *todo);
 
+/* PRECOPY, before the guest is stopped for post-copy: is the source in the middle of a round of pages, after which
+ * only it would switch? Then it is asked again soon (mig_round.c). */
+bool mig_waits_for_round(struct mig *m);
+
 /* Is the guest on the source stopped for the outside world? */
 bool mig_src_stopped(const struct mig *m);
 

@@ -47,8 +47,8 @@ static uint64_t gap_ms(const struct mig *m)
 static bool is_wanted(const struct mig *m)
 {
     return m->policy.pacing == POLICY_PACING_FORECAST && m->rhythm.refusals < REFUSALS &&
-           !m->throttling && !m->postcopy_asked && !mig_src_stopped(m) &&
-           m->side[MIG_SRC].link == MIG_LINK_UP &&
+           !m->throttling && !m->postcopy_asked && !m->postcopy_held &&
+           !mig_src_stopped(m) && m->side[MIG_SRC].link == MIG_LINK_UP &&
            m->side[MIG_SRC].migrate.status == QAPI_MIG_ACTIVE;
 }
 

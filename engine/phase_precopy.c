@@ -139,25 +139,33 @@ static bool can_start_postcopy(const struct mig *m)
 
 /* A source that has sent everything, and loses its connection before the last word, gives its guest the run
  * state from before the switch (10.0 on, tests/facts): one that ran then would run beside the destination. So
- * the guest is stopped first, and stands still until QEMU switches, at the end of its round of pages: up to 100 ms.
- * Not where the destination starts by itself (--self-start): it would take over that the guest is stopped. */
-static void keep_source_down(struct mig *m, struct mig_todo *todo)
+ * the guest is stopped first. Not where the destination starts by itself (--self-start): it would take over that
+ * the guest is stopped. */
+static bool must_stop_first(const struct mig *m)
 {
     struct owner_view v;
     mig_view(m, &v);
-    if (!m->self_start && mig_may_source_rise(m) && (v.may & MAY_POSTCOPY) &&
-        m->side[MIG_SRC].link == MIG_LINK_UP)
-        mig_stop_guest(m, todo);
+    return !m->self_start && mig_may_source_rise(m) && (v.may & MAY_POSTCOPY) &&
+           m->side[MIG_SRC].link == MIG_LINK_UP;
+}
+
+/* Later? Then it is looked at again with the next sample. */
+static bool is_too_early(struct mig *m)
+{
+    if (can_start_postcopy(m))
+        return must_stop_first(m) && mig_waits_for_round(m);
+    mig_wake_in(m, SAMPLE_FIRST_MS);
+    return true;
 }
 
 bool mig_start_postcopy(struct mig *m, struct mig_todo *todo)
 {
-    m->postcopy_held = !can_start_postcopy(m);
-    if (m->postcopy_held) {
-        mig_wake_in(m, SAMPLE_FIRST_MS);
+    m->postcopy_held = is_too_early(m);
+    if (m->postcopy_held)
         return true;
-    }
-    keep_source_down(m, todo);
+    if (must_stop_first(m))
+        mig_stop_guest(m, todo);
+    m->round = (struct mig_round){0};
     m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
     return m->postcopy_asked;
 }
@@ -228,7 +236,8 @@ static void take_sample(struct mig *m, bool is_new, struct mig_todo *todo)
     if (is_new) {
         if (m->memory_ns == 0)
             m->memory_ns = m->now_ns;
-        mig_record(todo, RECORD_SAMPLE)->u.sample = s;
+        if (m->round.since_ns == 0) /* they come every few milliseconds */
+            mig_record(todo, RECORD_SAMPLE)->u.sample = s;
         follow_throttle(m, s.throttle_percent, todo);
     }
     mig_uncompress(m, &s);

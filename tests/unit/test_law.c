@@ -461,6 +461,12 @@ START_TEST(a_stop_that_was_lost_is_said_again)
     answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_ACTIVE);
     answer_look(MIG_DST, QAPI_RUN_INMIGRATE, QAPI_MIG_ACTIVE);
     ck_assert_int_eq(f.m.phase, MIG_PRECOPY);
+    for (unsigned i = 0; i < 30 && f.id[MIG_SRC][QAPI_STOP] == 0;
+         i++) { /* a round of pages */
+        f.m.now_ns += qf_ms_to_ns(10);
+        pass_time();
+        answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_ACTIVE);
+    }
     ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
     ck_assert_uint_gt(f.id[MIG_SRC][QAPI_MIGRATE_START_POSTCOPY], f.id[MIG_SRC][QAPI_STOP]);
 }

@@ -321,6 +321,23 @@ START_TEST(postcopy_is_sent_and_said)
 }
 END_TEST
 
+/* Something happens that makes the machine look. */
+static void look_again(uint64_t in_ms)
+{
+    f.m.now_ns += qf_ms_to_ns(in_ms);
+    ck_assert_int_eq(read_set("timeout=0", NULL), 0);
+    step();
+}
+
+/* Where the guest is stopped for it, a round of pages is waited for. */
+static void ask_for_postcopy(void)
+{
+    say(MIG_OPERATOR_POSTCOPY);
+    accepted();
+    for (unsigned i = 0; i < 30 && f.m.postcopy_held; i++)
+        look_again(10);
+}
+
 /* Where a source might run again at the end of a post-copy (8.0 on): its guest is stopped first, and marked as
  * stopped by us. */
 START_TEST(the_guest_is_stopped_before_postcopy)
@@ -343,8 +360,7 @@ START_TEST(the_guest_is_stopped_before_postcopy)
         f.m.guest_ran = false;
         f.m.side[MIG_SRC].run = QAPI_RUN_PAUSED;
     }
-    say(MIG_OPERATOR_POSTCOPY);
-    accepted();
+    ask_for_postcopy();
     for (unsigned i = 0; i < f.todo.n; i++) {
         if (f.todo.item[i].kind != MIG_DO_SEND)
             continue;
@@ -379,8 +395,7 @@ START_TEST(postcopy_that_is_refused_leaves_no_guest_stopped)
 {
     struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
     f.m.side[MIG_SRC].version.major = _i == 0 ? 10 : 7;
-    say(MIG_OPERATOR_POSTCOPY);
-    accepted();
+    ask_for_postcopy();
     refuse_postcopy();
     ck_assert_int_eq(f.m.phase, MIG_PRECOPY);
     ck_assert(!f.m.postcopy_asked);
@@ -405,14 +420,6 @@ static void ask_for_postcopy_too_early(void)
     ck_assert(f.m.postcopy_held);
     ck_assert(!f.m.postcopy_asked);
     ck_assert_int_le(f.todo.wake_ns, f.m.now_ns + qf_ms_to_ns(100));
-}
-
-/* Something happens that makes the machine look. */
-static void look_again(uint64_t in_ms)
-{
-    f.m.now_ns += qf_ms_to_ns(in_ms);
-    ck_assert_int_eq(read_set("timeout=0", NULL), 0);
-    step();
 }
 
 START_TEST(postcopy_waits_until_the_link_has_been_measured)
