@@ -89,7 +89,7 @@ static const struct row table[] = {
 {S_OLD,                     D_PC_RUNS,               OWNER_DST,     STAGE_POSTCOPY,  MAY_CONT_DST,
  "the source has sent all memory, and failed at the last word; the destination takes the rest in"},
 {S_OLD,                     D_PC_BROKEN,             OWNER_NONE,    STAGE_LOST,      0,
- "the source has failed at the last word, and the destination has not got all memory: the guest is lost; the source holds it, stopped, as it was at the switch"},
+ "the source has failed at the last word, and the destination has not got all memory: it is lost when it needs the rest; the source holds it, stopped, as it was at the switch"},
 
 /* Two that may run at once: touch nothing. */
 {S_FREE | S_STOPPED | S_COPYING | S_AT_SWITCH | S_UNWINDING | S_OLD,

@@ -43,7 +43,7 @@ static const struct {
      "rest in",
      0, 800, "7.2 waits for the last word for ever"},
     {"the source has failed at the last word, and the destination has not got all memory: "
-     "the guest is lost; the source holds it, stopped, as it was at the switch",
+     "it is lost when it needs the rest; the source holds it, stopped, as it was at the switch",
      0, 800, "7.2 waits for the last word for ever"},
     {"the source has the guest back but left it stopped", 800, 9999,
      "from 8.x on a source restores the run state from before the move"},

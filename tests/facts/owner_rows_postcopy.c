@@ -403,8 +403,8 @@ START_TEST(the_last_word_is_lost_of_a_source_that_was_stopped)
             rows_wait_paused(DST);
             expect_lost(
                 "the source has failed at the last word, and the destination has not got all "
-                "memory: the guest is lost; the source holds it, stopped, as it was at the "
-                "switch");
+                "memory: it is lost when it needs the rest; the source holds it, stopped, as "
+                "it was at the switch");
             rows_run_state(SRC, "paused");
             rows_proved("what was still on its way is gone");
             return;

@@ -9,7 +9,7 @@ enum {
     PAGE_BYTES = 4096,
     AGENDA_MAX = 128,
     PENDING_MAX = 128, /* commands that wait for a main loop that stands still */
-    OUT_MAX = 1024,
+    OUT_MAX = 8192,    /* what one that stands still for a minute has to say */
     TICK_MS = 10,
     WINDOW_MS = 100, /* QEMU's: BUFFER_DELAY in migration.c */
     RESUMES_MAX = 64
