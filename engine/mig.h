@@ -314,6 +314,7 @@ struct mig {
     bool throttling;      /* the throttle was let loose */
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
+    int64_t switch_ns;   /* when the source took that; 0: it has not said so */
     bool postcopy_held;  /* it is to be asked for once the source has measured its link */
     bool dst_alive;      /* SWITCHOVER: the destination has answered query-yank */
     bool continued;      /* migrate-continue was sent */

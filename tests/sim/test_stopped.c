@@ -44,6 +44,48 @@ START_TEST(a_qferry_that_is_killed_at_the_stop_leaves_no_guest_stopped)
 }
 END_TEST
 
+/* ---- for how long it stands still ---- */
+
+static struct {
+    int64_t since_ns;
+    int64_t longest_ns;
+} still;
+
+static void watch_guest(struct sim *s)
+{
+    if (runs_somewhere())
+        still.since_ns = s->t_ns;
+    if (s->t_ns - still.since_ns > still.longest_ns)
+        still.longest_ns = s->t_ns - still.since_ns;
+}
+
+/* The network swallows everything when the guest was just stopped: QEMU's round of pages ends when TCP gives up, and
+ * nothing can be cancelled before. Or it comes back, and the move goes on. */
+START_TEST(the_network_is_silent_between_the_stop_and_the_switch)
+{
+    static const struct sim_watch watch = {.on_step = watch_guest};
+    struct sim_setup u = to_postcopy(_i / 2);
+    const bool comes_back = _i % 2;
+    u.watch = &watch;
+    u.quiet = false;
+    u.model.silence_ns = 100 * MODEL_S;
+    u.model.fault[u.model.n_faults++] =
+        (struct model_fault){.when = MODEL_AT_COMMAND,
+                             .what = MODEL_NET_SILENT,
+                             .side = MODEL_SRC,
+                             .name = "stop",
+                             .for_ns = comes_back ? 20 * MODEL_S : 0};
+    memset(&still, 0, sizeof(still));
+    sim_run(&sim, &u);
+    ck_assert_msg(*sim_complaint(&sim) == '\0', "%s\n%s", sim_complaint(&sim),
+                  sim_trace(&sim));
+    ck_assert_msg(runs_somewhere() && still.longest_ns < 3 * MODEL_S, "%lld ms\n%s",
+                  (long long)(still.longest_ns / MODEL_MS), sim_trace(&sim));
+    ck_assert_int_eq(qf_code_status(sim.result.code), comes_back ? 0 : 4);
+    sim_free(&sim);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("stopped");
@@ -51,6 +93,8 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, a_qferry_that_is_killed_at_the_stop_leaves_no_guest_stopped, 0,
                         N_FLAVOURS);
+    tcase_add_loop_test(t, the_network_is_silent_between_the_stop_and_the_switch, 0,
+                        2 * N_FLAVOURS);
     suite_add_tcase(s, t);
     return s;
 }
