@@ -108,6 +108,14 @@ static void hear(enum mig_side_id side, enum qapi_event_kind kind)
     step(&ev);
 }
 
+static void become(enum mig_side_id side, enum qapi_mig_status status)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
+    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
+    ev.u.qmp.status = status;
+    step(&ev);
+}
+
 /* ---- what is older than the stop ---- */
 
 /* Somebody stops the guest for a moment, for a snapshot say, just when it is stopped for the switch: his RESUME is
@@ -195,6 +203,86 @@ START_TEST(a_guest_does_not_stand_still_for_a_switch_that_does_not_come)
 }
 END_TEST
 
+/* ---- the source has failed at the last word, and stands still ---- */
+
+static void fail_at_the_last_word(void)
+{
+    f.m.phase = MIG_POSTCOPY;
+    f.m.continued = f.m.postcopy_asked = f.m.was_postcopy = f.m.guest_paused = true;
+    f.m.side[MIG_SRC].run = QAPI_RUN_PAUSED; /* as it was seen last, before the switch */
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+    f.m.side[MIG_DST].run = QAPI_RUN_PAUSED;
+    f.m.side[MIG_DST].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
+}
+
+static void answer_both(enum qapi_mig_status src,
+                        enum qapi_run_state dst_run,
+                        enum qapi_mig_status dst)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (f.id[MIG_SRC][QAPI_QUERY_STATUS] != 0)
+            answer_status(MIG_SRC, QAPI_RUN_PAUSED);
+        if (f.id[MIG_SRC][QAPI_QUERY_MIGRATE] != 0)
+            answer_migrate(MIG_SRC, src);
+        if (f.id[MIG_DST][QAPI_QUERY_STATUS] != 0)
+            answer_status(MIG_DST, dst_run);
+        if (f.id[MIG_DST][QAPI_QUERY_MIGRATE] != 0)
+            answer_migrate(MIG_DST, dst);
+        pass_time();
+    }
+}
+
+/* The destination has never run it, and the source holds the whole of it. */
+START_TEST(a_cont_that_is_refused_then_gives_the_guest_back)
+{
+    fail_at_the_last_word();
+    pass_time();
+    answer_both(QAPI_MIG_POSTCOPY_ACTIVE, QAPI_RUN_PAUSED, QAPI_MIG_POSTCOPY_ACTIVE);
+    ck_assert_uint_ne(f.id[MIG_DST][QAPI_CONT], 0);
+    become(MIG_SRC, QAPI_MIG_FAILED);
+    if (_i == 1)
+        answer_both(QAPI_MIG_FAILED, QAPI_RUN_PAUSED, QAPI_MIG_POSTCOPY_ACTIVE);
+    answer(MIG_DST, QAPI_CONT, true);
+    for (unsigned i = 0; i < 9 && f.m.phase != MIG_ROLLBACK; i++)
+        answer_both(QAPI_MIG_FAILED, QAPI_RUN_PAUSED, QAPI_MIG_POSTCOPY_ACTIVE);
+    ck_assert_int_eq(f.m.phase, MIG_ROLLBACK);
+}
+END_TEST
+
+/* The guest was found stopped, and nobody has sent cont to the destination. Somebody has sent it to the source: what
+ * runs there is no old copy that stands still. */
+START_TEST(a_source_that_runs_does_not_stand_still)
+{
+    static const enum qapi_run_state runs[] = {QAPI_RUN_RUNNING, QAPI_RUN_SUSPENDED};
+    const struct owner_facts facts = {
+        .src = {.run = runs[_i], .status = QAPI_MIG_FAILED},
+        .dst = {.run = QAPI_RUN_PAUSED, .status = QAPI_MIG_COMPLETED},
+        .continued = true,
+        .handed_over = true,
+        .src_was_stopped = true,
+    };
+    struct owner_view v;
+    owner_of(&facts, &v);
+    ck_assert_int_eq(v.stage, STAGE_CONFLICT);
+    ck_assert_uint_eq(v.may, 0);
+}
+END_TEST
+
+/* However long post-copy has lasted: the wait for what is in the network begins now. */
+START_TEST(the_rest_is_waited_for_after_a_long_post_copy)
+{
+    fail_at_the_last_word();
+    f.m.handed_over = true;
+    f.m.dst_conts = 1;
+    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
+    f.m.now_ns += 1000 * QF_NS_PER_S;
+    become(MIG_SRC, QAPI_MIG_FAILED);
+    for (unsigned i = 0; i < 9; i++)
+        answer_both(QAPI_MIG_FAILED, QAPI_RUN_RUNNING, QAPI_MIG_POSTCOPY_ACTIVE);
+    ck_assert_int_eq(f.m.phase, MIG_POSTCOPY);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("stopped");
@@ -206,6 +294,9 @@ int main(void)
     tcase_add_test(t, a_guest_that_was_continued_unheard_is_stopped_again);
     tcase_add_loop_test(t, a_guest_does_not_stand_still_for_a_switch_that_does_not_come, 0,
                         2);
+    tcase_add_loop_test(t, a_cont_that_is_refused_then_gives_the_guest_back, 0, 2);
+    tcase_add_loop_test(t, a_source_that_runs_does_not_stand_still, 0, 2);
+    tcase_add_test(t, the_rest_is_waited_for_after_a_long_post_copy);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
