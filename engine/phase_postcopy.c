@@ -301,8 +301,9 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
     }
     if (mig_heard(ev, MIG_DST, QAPI_CONT) && ev->u.reply.refused) {
         mig_warn(todo, "destination: cont: %s", ev->u.reply.error_desc);
+        /* It never ran there, and the source holds the whole of it. */
         if (mig_is_undone(src->migrate.status) && dst->resume_t_ns == 0 &&
-            mig_refusal_is_proof(m)) { /* it never ran, and the source holds the whole of it */
+            mig_refusal_is_proof(m)) {
             (void)mig_take_refused_cont(m, ev);
             mig_go(m, MIG_RECONCILE);
             return;

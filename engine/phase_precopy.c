@@ -14,7 +14,7 @@ enum {
     DESTINATION_MS = 900,  /* so often the destination is asked, with the samples */
     UNANSWERED_MS = 5000,  /* then the policy is asked without an answer */
     SAMPLE_FIRST_MS = 100, /* until a bandwidth is known */
-    HELD_MS = 1000, /* post-copy waits no longer for the source's measure of its link */
+    HELD_MS = 1000,   /* post-copy waits no longer for the source's measure of its link */
     SWITCH_MS = 2000, /* a guest that was stopped for the switch waits no longer for it */
     THROTTLE_TRIGGER_PERCENT = 10,
     FORECAST_PASS = 2 /* the forecast whose outcome is told */
@@ -384,8 +384,9 @@ static void watch_switch(struct mig *m, const struct mig_event *ev, struct mig_t
         !mig_is_past(m, m->switch_ns, SWITCH_MS))
         return;
     m->switch_ns = m->now_ns; /* or it is said again */
-    mig_warn(todo, "the source does not switch to post-copy: its guest, which was stopped for "
-                   "that, runs on until it does");
+    mig_warn(todo,
+             "the source does not switch to post-copy: its guest, which was stopped for "
+             "that, runs on until it does");
     let_run(m, todo);
 }
 

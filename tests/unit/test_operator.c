@@ -364,8 +364,7 @@ END_TEST
 static uint64_t id_of(enum qapi_command c)
 {
     for (unsigned i = 0; i < f.todo.n; i++)
-        if (f.todo.item[i].kind == MIG_DO_SEND &&
-            f.todo.item[i].u.send.cmd.command == c)
+        if (f.todo.item[i].kind == MIG_DO_SEND && f.todo.item[i].u.send.cmd.command == c)
             return f.todo.item[i].u.send.id;
     return 0;
 }
