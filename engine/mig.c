@@ -208,12 +208,13 @@ void mig_stop_guest(struct mig *m, struct mig_todo *todo)
 {
     struct qapi_cmd cmd = {.command = QAPI_SET_PARAMS};
     m->guest_paused = true;
+    /* Marked first: a qferry that is killed in between has stopped nobody whom the next one does not know. */
+    if (mig_can_mark(m, MIG_MARK_STOPPED)) {
+        mig_put_mark(&cmd.u.params, MIG_MARK_STOPPED);
+        m->side[MIG_SRC].params_changed |= cmd.u.params.has;
+        (void)mig_ask(m, todo, MIG_SRC, &cmd);
+    }
     (void)mig_ask0(m, todo, MIG_SRC, QAPI_STOP);
-    if (!mig_can_mark(m, MIG_MARK_STOPPED))
-        return;
-    mig_put_mark(&cmd.u.params, MIG_MARK_STOPPED);
-    m->side[MIG_SRC].params_changed |= cmd.u.params.has;
-    (void)mig_ask(m, todo, MIG_SRC, &cmd);
 }
 
 bool mig_src_stopped(const struct mig *m)

@@ -83,6 +83,7 @@ struct mig_side {
     uint64_t status_told_id;
     uint64_t run_told_id; /* likewise of RESUME */
     unsigned looking;     /* queries of the current look that are unanswered */
+    bool look_refused;    /* ... one was refused: what it would have told is not known */
     bool hinted;          /* an event told of a change since the look was begun */
     bool fresh; /* the last look was answered, and nothing has hinted at a change since */
     bool has_last_ram;
@@ -314,6 +315,7 @@ struct mig {
     bool throttling;      /* the throttle was let loose */
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
+    int64_t switch_ns; /* when the source took that; 0: it has not said so */
     bool
         postcopy_held; /* it is to be asked for soon: the source has not measured its link yet, or is in the
                           * middle of a round of pages */

@@ -223,6 +223,7 @@ void mig_look(struct mig *m, struct mig_todo *todo, enum mig_side_id side)
         return;
     s->fresh = false;
     s->hinted = false;
+    s->look_refused = false;
     s->looking = 2;
     static const enum qapi_command questions[] = {QAPI_QUERY_STATUS, QAPI_QUERY_MIGRATE};
     for (unsigned i = 0; i < 2; i++) {

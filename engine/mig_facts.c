@@ -39,8 +39,10 @@ static void hear_look(struct mig *m,
                       const struct qapi_reply *r)
 {
     s->silent = false;
-    if (r->refused)
+    if (r->refused) {
+        s->look_refused = true;
         return;
+    }
     if (r->command == QAPI_QUERY_STATUS) {
         if (id > s->run_told_id)
             s->run = r->u.run;

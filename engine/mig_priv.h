@@ -370,8 +370,7 @@ void mig_sync(struct mig *m, struct mig_todo *todo);
  * cont for two seconds of a phase, not longer. */
 bool mig_is_written(const struct mig *m);
 
-/* Stop the guest on the source, to finish (or before memory moves), and mark that. After the stop, not
- * before: what is between both is one message. */
+/* Stop the guest on the source, to finish (or before memory moves), and mark that, the mark first. */
 void mig_stop_guest(struct mig *m, struct mig_todo *todo);
 
 /* PRECOPY, before the guest is stopped for post-copy: is the source in the middle of a round of pages, after which

@@ -335,6 +335,13 @@ static bool is_old(const struct owner_facts *f)
     return f->src_was_stopped && f->handed_over && !is_stopped_for_good(f->src.run);
 }
 
+/* One that runs was continued by somebody else. */
+static enum src_class class_of_old_src(const struct owner_facts *f)
+{
+    return f->src.run == QAPI_RUN_RUNNING || f->src.run == QAPI_RUN_SUSPENDED ? S_STRANGE
+                                                                              : S_OLD;
+}
+
 static enum src_class class_of_src(const struct owner_facts *f)
 {
     const struct owner_side *s = &f->src;
@@ -371,13 +378,13 @@ static enum src_class class_of_src(const struct owner_facts *f)
         return S_BROKEN;
     case QAPI_MIG_CANCELLING:
     case QAPI_MIG_FAILING:
-        return has_risen(f) ? S_RISEN : is_old(f) ? S_OLD : S_UNWINDING;
+        return has_risen(f) ? S_RISEN : is_old(f) ? class_of_old_src(f) : S_UNWINDING;
     case QAPI_MIG_CANCELLED:
     case QAPI_MIG_FAILED:
         if (has_risen(f))
             return S_RISEN;
         if (is_old(f))
-            return S_OLD;
+            return class_of_old_src(f);
         if (s->run == QAPI_RUN_FINISH_MIGRATE)
             return S_UNWINDING;
         return s->run == QAPI_RUN_POSTMIGRATE ? S_STOPPED : S_FREE;

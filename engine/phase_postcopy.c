@@ -236,6 +236,14 @@ static void wait_for_rest(struct mig *m, const struct mig_event *ev, struct mig_
     mig_wake_in(m, POLL_MS);
 }
 
+/* Said just now, and by itself: nobody asks a source that has failed. */
+static bool is_source_news(const struct mig_event *ev)
+{
+    return mig_heard(ev, MIG_SRC, QAPI_QUERY_MIGRATE) ||
+           (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC &&
+            ev->u.qmp.kind == QAPI_EVENT_MIGRATION);
+}
+
 /* True: something else is done than to watch. */
 static bool follow(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
@@ -254,7 +262,8 @@ static bool follow(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     case QAPI_MIG_CANCELLING:
     case QAPI_MIG_CANCELLED:
         mig_view(m, &v);
-        if (v.stage != STAGE_POSTCOPY)
+        /* RECONCILE asks the source, and comes back if nothing else is to be done: the wait begins then. */
+        if (v.stage != STAGE_POSTCOPY || is_source_news(ev))
             mig_go(m, MIG_RECONCILE);
         else
             wait_for_rest(m, ev, todo);
@@ -292,6 +301,13 @@ void phase_postcopy(struct mig *m, const struct mig_event *ev, struct mig_todo *
     }
     if (mig_heard(ev, MIG_DST, QAPI_CONT) && ev->u.reply.refused) {
         mig_warn(todo, "destination: cont: %s", ev->u.reply.error_desc);
+        /* It never ran there, and the source holds the whole of it. */
+        if (mig_is_undone(src->migrate.status) && dst->resume_t_ns == 0 &&
+            mig_refusal_is_proof(m)) {
+            (void)mig_take_refused_cont(m, ev);
+            mig_go(m, MIG_RECONCILE);
+            return;
+        }
         mig_hold(
             m,
             "the destination refuses to run the guest (%s); its memory is split between "

@@ -14,7 +14,8 @@ enum {
     DESTINATION_MS = 900,  /* so often the destination is asked, with the samples */
     UNANSWERED_MS = 5000,  /* then the policy is asked without an answer */
     SAMPLE_FIRST_MS = 100, /* until a bandwidth is known */
-    HELD_MS = 1000, /* post-copy waits no longer for the source's measure of its link */
+    HELD_MS = 1000,   /* post-copy waits no longer for the source's measure of its link */
+    SWITCH_MS = 2000, /* a guest that was stopped for the switch waits no longer for it */
     THROTTLE_TRIGGER_PERCENT = 10,
     FORECAST_PASS = 2 /* the forecast whose outcome is told */
 };
@@ -149,11 +150,11 @@ static bool must_stop_first(const struct mig *m)
            m->side[MIG_SRC].link == MIG_LINK_UP;
 }
 
-/* Later? Then it is looked at again with the next sample. */
+/* Later? Then it is looked at again with the next sample. Not where it was said already, and may have arrived. */
 static bool is_too_early(struct mig *m)
 {
     if (can_start_postcopy(m))
-        return must_stop_first(m) && mig_waits_for_round(m);
+        return must_stop_first(m) && !m->postcopy_asked && mig_waits_for_round(m);
     mig_wake_in(m, SAMPLE_FIRST_MS);
     return true;
 }
@@ -166,6 +167,7 @@ bool mig_start_postcopy(struct mig *m, struct mig_todo *todo)
     if (must_stop_first(m))
         mig_stop_guest(m, todo);
     m->round = (struct mig_round){0};
+    m->switch_ns = 0;
     m->postcopy_asked = mig_act(m, todo, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY);
     return m->postcopy_asked;
 }
@@ -293,6 +295,8 @@ static bool follow_status(struct mig *m)
  * the destination; QEMU carries that state over. */
 static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
 {
+    /* The answer to a stop comes behind all that was before it. */
+    const bool is_before_stop = mig_is_asked(m, MIG_SRC, QAPI_STOP);
     if (ev->kind == MIG_EV_QMP && ev->side == MIG_SRC) {
         switch (ev->u.qmp.kind) {
         case QAPI_EVENT_STOP:
@@ -304,7 +308,7 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
             break;
         case QAPI_EVENT_RESUME:
             m->guest_ran = true;
-            m->guest_paused = false;
+            m->guest_paused = is_before_stop;
             m->src_stop_ns = 0;
             break;
         case QAPI_EVENT_SHUTDOWN:
@@ -334,7 +338,7 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
         }
     }
     if (mig_heard(ev, MIG_SRC, QAPI_QUERY_STATUS) && !ev->u.reply.refused &&
-        !m->guest_paused) {
+        (!m->guest_paused || is_before_stop)) {
         switch (ev->u.reply.u.run) {
         case QAPI_RUN_PAUSED:
         case QAPI_RUN_IO_ERROR:
@@ -350,6 +354,7 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
                     ev->u.reply.u.run == QAPI_RUN_IO_ERROR ? "by a disk: " : "",
                     qapi_run_name(ev->u.reply.u.run));
             m->guest_ran = false;
+            m->guest_paused = false;
             break;
         case QAPI_RUN_RUNNING:
             m->guest_ran = true;
@@ -369,11 +374,29 @@ static void follow_guest(struct mig *m, const struct mig_event *ev, struct mig_t
     }
 }
 
-/* Post-copy was refused, for which the guest was stopped. */
+/* Post-copy was refused, for which the guest was stopped; or does not come. */
 static void let_run(struct mig *m, struct mig_todo *todo)
 {
-    if (m->guest_paused)
+    if (m->guest_paused && !mig_is_asked(m, MIG_SRC, QAPI_CONT))
         (void)mig_act(m, todo, MIG_SRC, QAPI_CONT);
+}
+
+/* QEMU switches at the end of its round of pages. That does not come where the network swallows everything, until
+ * TCP gives up, and nothing can be cancelled meanwhile; nor where a device has more to send before the switch than
+ * the downtime limit allows. The guest runs on then, and the switch comes, if it does, as it would have come without
+ * the stop. */
+static void watch_switch(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (mig_heard(ev, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY) && !ev->u.reply.refused)
+        m->switch_ns = m->now_ns;
+    if (!m->guest_paused || !m->postcopy_asked || m->switch_ns == 0 ||
+        !mig_is_past(m, m->switch_ns, SWITCH_MS))
+        return;
+    m->switch_ns = m->now_ns; /* or it is said again */
+    mig_warn(todo,
+             "the source does not switch to post-copy: its guest, which was stopped for "
+             "that, runs on until it does");
+    let_run(m, todo);
 }
 
 static void hear_refusal(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
@@ -394,13 +417,16 @@ static void hear_refusal(struct mig *m, const struct mig_event *ev, struct mig_t
     }
 }
 
-/* In doubt, and looked at again: what was sent may not have arrived before the link broke. */
+/* In doubt, and looked at again: what was sent may not have arrived before the link broke. Or it was stopped, and
+ * somebody has continued it meanwhile. */
 static void say_again(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
-    if (m->guest_paused && src->fresh && src->stop_t_ns == 0 && mig_guest_runs(src->run)) {
+    if (m->guest_paused && src->fresh && !src->look_refused && mig_guest_runs(src->run)) {
         m->guest_paused = false;
-        policy_stop_lost(&m->policy_run);
+        m->src_stop_ns = 0;
+        if (src->stop_t_ns == 0)
+            policy_stop_lost(&m->policy_run);
     }
     if (m->postcopy_asked && !mig_is_asked(m, MIG_SRC, QAPI_MIGRATE_START_POSTCOPY))
         (void)mig_start_postcopy(m, todo); /* said twice it does no harm */
@@ -430,6 +456,7 @@ void phase_precopy(struct mig *m, const struct mig_event *ev, struct mig_todo *t
     follow_guest(m, ev, todo);
     if (follow_status(m) || follow_cancel(m))
         return;
+    watch_switch(m, ev, todo);
     if (!m->postcopy_asked && mig_is_unplugged(m)) {
         mig_go(m, MIG_ROLLBACK);
         return;

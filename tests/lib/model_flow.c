@@ -338,6 +338,15 @@ static void tick_precopy(struct model *m)
     struct flow *f = &m->flow;
     dirty(m);
     push(m, rate_limit(m, QAPI_PARAM_MAX_BANDWIDTH));
+    if (f->postcopy_wanted && f->net_silent) {
+        /* the round of pages does not end: it is written, and nobody reads, until TCP gives up */
+        if (!f->round_hangs)
+            model_plan(m, PLAN_SILENCE, m->setup.silence_ns, 0);
+        f->round_hangs = true;
+        tick_again(m);
+        return;
+    }
+    f->round_hangs = false;
     if (f->postcopy_wanted) {
         stop_for_switch(m);
         return;

@@ -114,6 +114,7 @@ struct flow {
     bool connected; /* the destination reads the stream */
     bool cleaning;  /* failed, and not cleaned up yet */
     bool stopped;   /* by the switch */
+    bool round_hangs; /* towards post-copy, in a write into a silent network */
     bool sent;      /* everything is on the wire */
     bool loaded;    /* the destination has taken it in */
     bool postcopy_wanted;

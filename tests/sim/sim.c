@@ -942,10 +942,13 @@ static bool is_forgiven(const struct sim *s, const char *what)
     if (!s->setup.two_faults)
         return false;
     const int64_t told_ns = s->told_down_ns[MIG_SRC];
-    /* QEMU takes some time from the command to what it does */
+    /* QEMU takes some time from the command to what it does, more where that is the fault */
+    int64_t under_way_ns = UNDER_WAY_MS * MODEL_MS;
+    for (unsigned i = 0; i < s->setup.model.n_faults; i++)
+        if (s->setup.model.fault[i].what == MODEL_DELAY)
+            under_way_ns += s->setup.model.fault[i].for_ns;
     const bool died_unheard =
-        !t->alive[MODEL_SRC] &&
-        (told_ns == 0 || told_ns > t->violation_ns - UNDER_WAY_MS * MODEL_MS);
+        !t->alive[MODEL_SRC] && (told_ns == 0 || told_ns > t->violation_ns - under_way_ns);
     if (strcmp(what, "the source is continued while the destination could be") == 0)
         return !t->alive[MODEL_DST] && !t->ran_on_dst;
     if (strcmp(what, t->violation) == 0)

@@ -377,13 +377,24 @@ START_TEST(the_guest_is_stopped_before_postcopy)
 }
 END_TEST
 
+static uint64_t id_of(enum qapi_command c)
+{
+    for (unsigned i = 0; i < f.todo.n; i++)
+        if (f.todo.item[i].kind == MIG_DO_SEND && f.todo.item[i].u.send.cmd.command == c)
+            return f.todo.item[i].u.send.id;
+    return 0;
+}
+
 static void refuse_postcopy(void)
 {
     struct mig_event ev = {.kind = MIG_EV_REPLY, .side = MIG_SRC};
-    for (unsigned i = 0; i < f.todo.n; i++)
-        if (f.todo.item[i].kind == MIG_DO_SEND &&
-            f.todo.item[i].u.send.cmd.command == QAPI_MIGRATE_START_POSTCOPY)
-            ev.id = f.todo.item[i].u.send.id;
+    struct mig_event stopped = {.kind = MIG_EV_REPLY, .side = MIG_SRC};
+    ev.id = id_of(QAPI_MIGRATE_START_POSTCOPY);
+    stopped.id = id_of(QAPI_STOP);
+    stopped.t_ns = f.m.now_ns + QF_NS_PER_MS;
+    stopped.u.reply.command = QAPI_STOP;
+    if (stopped.id != 0) /* 7.2 is not stopped */
+        mig_step(&f.m, &stopped, &f.todo);
     ev.t_ns = f.m.now_ns + QF_NS_PER_MS;
     ev.u.reply.command = QAPI_MIGRATE_START_POSTCOPY;
     ev.u.reply.refused = true;
