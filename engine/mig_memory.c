@@ -314,7 +314,8 @@ static bool is_stop_lost(const struct mig *m)
 static bool is_ended_by_hand(const struct mig *m)
 {
     const enum qapi_mig_status s = m->side[MIG_SRC].migrate.status;
-    return !m->memory.has_reason && (s == QAPI_MIG_CANCELLED || s == QAPI_MIG_FAILED);
+    return !m->memory.has_reason && (s == QAPI_MIG_CANCELLED || s == QAPI_MIG_FAILED) &&
+           !preflight_knows_old_source(m);
 }
 
 static void apply_guest(struct mig *m)

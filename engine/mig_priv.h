@@ -433,6 +433,10 @@ enum {
 bool preflight_is_deaf(const struct mig *m);
 void preflight_forget_questions(struct mig *m, struct mig_todo *todo);
 
+/* Has the source failed at the last word of a post-copy, while no qferry looked? A qferry had stopped its guest
+ * before the switch, as its journal or its mark says: so it stands still, and the destination runs. */
+bool preflight_knows_old_source(const struct mig *m);
+
 /* By all that QEMU shows, one between these two that can be taken up? */
 bool preflight_is_ours(const struct mig *m);
 void preflight_take_up(struct mig *m, struct mig_todo *todo);

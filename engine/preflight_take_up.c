@@ -30,6 +30,20 @@ void preflight_forget_questions(struct mig *m, struct mig_todo *todo)
     m->side[MIG_DST].silent = true;
 }
 
+bool preflight_knows_old_source(const struct mig *m)
+{
+    const struct mig_memory *mem = &m->memory;
+    const struct mig_side *src = &m->side[MIG_SRC];
+    const struct mig_side *dst = &m->side[MIG_DST];
+    const bool remembered = mem->known && mem->handed_over && mem->was_postcopy &&
+                            (mem->guest_paused || !mem->guest_ran);
+    const bool marked = mig_has_mark(&src->params_found, MIG_MARK_STOPPED) &&
+                        dst->migrate.status == QAPI_MIG_COMPLETED;
+    return (remembered || marked) && mig_is_undone(src->migrate.status) &&
+           src->run == QAPI_RUN_PAUSED && dst->link == MIG_LINK_UP && !dst->silent &&
+           mig_guest_runs(dst->run);
+}
+
 bool preflight_is_ours(const struct mig *m)
 {
     struct owner_view v;
@@ -58,11 +72,12 @@ bool preflight_is_ours(const struct mig *m)
         /* The source says completed a moment before it is postmigrate. */
         return m->side[MIG_SRC].run == QAPI_RUN_POSTMIGRATE ||
                m->side[MIG_SRC].run == QAPI_RUN_FINISH_MIGRATE;
+    case STAGE_CONFLICT:
+        return preflight_knows_old_source(m);
     case STAGE_IDLE:
     case STAGE_UNWINDING:
     case STAGE_STOPPED:
     case STAGE_LOST:
-    case STAGE_CONFLICT:
         break;
     }
     return false;
@@ -115,6 +130,7 @@ static void take_back_in_the_clear(struct mig *m,
 void preflight_take_up(struct mig *m, struct mig_todo *todo)
 {
     const struct mig_side *src = &m->side[MIG_SRC];
+    const bool old = preflight_knows_old_source(m);
     m->taken_up = true;
     m->done_before = src->migrate.status == QAPI_MIG_COMPLETED;
     m->incoming_asked = true;
@@ -144,7 +160,7 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
         (void)mig_ask0(m, todo, MIG_DST, QAPI_STOP);
     const bool remembered = m->memory.known;
     m->handed_over =
-        is_handed_over(m) || (remembered && m->done_before && m->memory.handed_over);
+        old || is_handed_over(m) || (remembered && m->done_before && m->memory.handed_over);
     if (remembered)
         mig_memory_apply(m);
     m->downtime_limit_ms = src->params_found.value[QAPI_PARAM_DOWNTIME_LIMIT];
@@ -159,7 +175,7 @@ void preflight_take_up(struct mig *m, struct mig_todo *todo)
         m->compression =
             (enum qapi_compression)src->params_found.value[QAPI_PARAM_MULTIFD_COMPRESSION];
     }
-    if (mig_is_split(src->migrate.status)) {
+    if (old || mig_is_split(src->migrate.status)) {
         m->postcopy_asked = true;
         m->was_postcopy = true;
     }

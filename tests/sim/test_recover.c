@@ -90,6 +90,23 @@ START_TEST(the_last_word_is_lost)
 }
 END_TEST
 
+/* ... while nobody looks: the next qferry knows from the journal that the guest was stopped and handed over. */
+START_TEST(the_last_word_is_lost_and_qferry_was_killed)
+{
+    use(flavours[1 + _i % 2]);
+    u.remembers = _i < 2;
+    u.dead_ns = 20 * MODEL_S;
+    u.set[0] = "postcopy.bandwidth=40MiB";
+    at(MIG_POSTCOPY, MODEL_S, (struct model_fault){.what = MODEL_ACK_LOST});
+    sim_at_phase(&u, SIM_RESTART, MIG_POSTCOPY, 2 * MODEL_S);
+    u.model.fault[u.model.n_faults++] = (struct model_fault){
+        .when = MODEL_AT_TIME, .what = MODEL_NET_RESET, .t_ns = 15 * MODEL_S};
+    run(0);
+    expect_said("do not continue it");
+    expect_said("in truth: source paused/failed; destination running/completed");
+}
+END_TEST
+
 /* --self-start is not for that: there QEMU runs both, until the source is stopped. */
 START_TEST(the_last_word_is_lost_of_a_self_start)
 {
@@ -471,6 +488,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, the_last_word_is_lost, 0, N_FLAVOURS);
+    tcase_add_loop_test(t, the_last_word_is_lost_and_qferry_was_killed, 0, 4);
     tcase_add_loop_test(t, the_last_word_is_lost_of_a_self_start, 0, N_FLAVOURS);
     tcase_add_loop_test(t, a_reset_at_any_moment, 0, N_FLAVOURS);
     tcase_add_loop_test(t, both_notice, 0, N_FLAVOURS);

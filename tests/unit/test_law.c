@@ -183,18 +183,25 @@ END_TEST
 
 /* ---- the end ---- */
 
-/* From 10.0 on: all was sent, the last word is lost, the connection breaks; QEMU fails the migration and runs
- * the source, which is old. The destination has run since. */
-START_TEST(a_source_that_runs_again_after_the_handover_is_stopped)
+/* Handed over in post-copy, the destination has everything; the source was not told. */
+static void lose_the_last_word(void)
 {
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
     f.m.phase = MIG_POSTCOPY;
-    f.m.continued = f.m.postcopy_asked = f.m.handed_over = true;
+    f.m.continued = f.m.postcopy_asked = f.m.was_postcopy = f.m.handed_over = true;
     f.m.dst_conts = 1;
     f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
     f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
     f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
     f.m.side[MIG_DST].migrate.status = QAPI_MIG_COMPLETED;
+}
+
+/* From 10.0 on: all was sent, the last word is lost, the connection breaks; QEMU fails the migration and runs
+ * the source, which is old. The destination has run since. */
+START_TEST(a_source_that_runs_again_after_the_handover_is_stopped)
+{
+    struct mig_event ev = {.kind = MIG_EV_QMP, .side = MIG_SRC};
+    lose_the_last_word();
+    f.m.guest_paused = _i == 1; /* before the switch; somebody has continued it since */
     become(MIG_SRC, QAPI_MIG_FAILED);
     ev.u.qmp = (struct qapi_event){.kind = QAPI_EVENT_RESUME};
     step(&ev);
@@ -218,18 +225,6 @@ START_TEST(a_source_that_runs_again_after_the_handover_is_stopped)
     ck_assert_uint_eq(f.id[MIG_SRC][QAPI_CONT], 0);
 }
 END_TEST
-
-/* Handed over in post-copy, the destination has everything; the source was not told. */
-static void lose_the_last_word(void)
-{
-    f.m.phase = MIG_POSTCOPY;
-    f.m.continued = f.m.postcopy_asked = f.m.was_postcopy = f.m.handed_over = true;
-    f.m.dst_conts = 1;
-    f.m.side[MIG_SRC].run = QAPI_RUN_FINISH_MIGRATE;
-    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
-    f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
-    f.m.side[MIG_DST].migrate.status = QAPI_MIG_COMPLETED;
-}
 
 /* QEMU says it before it runs: 10.0 says failed, and RESUME 0.1 ms later; 11.1 says failing, RESUME, failed
  * (measured). Who asks meanwhile hears of a source that stands still. */
@@ -410,6 +405,27 @@ START_TEST(a_source_that_stays_down_is_tidied_up_behind_the_gate)
 }
 END_TEST
 
+/* ... or never has: then what was changed there stays, and it is said. */
+START_TEST(a_gate_that_stays_shut_does_not_hold_up_the_end)
+{
+    lose_the_last_word();
+    configure_adopt(&f.m);
+    f.m.guest_paused = true;
+    f.m.phase = MIG_FINISH;
+    f.m.stage = 2; /* GATE */
+    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_FAILED;
+    f.m.side[MIG_SRC].run = QAPI_RUN_PAUSED;
+    f.m.side[MIG_SRC].params_found.has = 1U << QAPI_PARAM_DOWNTIME_LIMIT;
+    f.m.side[MIG_SRC].params_changed = 1U << QAPI_PARAM_DOWNTIME_LIMIT;
+    for (unsigned s = 0; s < 70 && f.m.stage == 2; s++) {
+        f.m.now_ns += QF_NS_PER_S;
+        pass_time();
+    }
+    ck_assert_uint_eq(f.m.stage, 4); /* LOOK */
+    ck_assert_uint_eq(f.id[MIG_SRC][QAPI_SET_PARAMS], 0);
+}
+END_TEST
+
 /* What it has sent may be in the network still: it arrives, is lost, or is waited for no longer. */
 START_TEST(what_a_source_that_failed_has_sent_is_waited_for)
 {
@@ -456,6 +472,8 @@ START_TEST(a_stop_that_was_lost_is_said_again)
     f.m.side[MIG_SRC].caps_changed = QAPI_CAP_BIT(POSTCOPY_RAM);
     f.m.phase = MIG_RECONCILE;
     f.m.guest_paused = f.m.postcopy_asked = true;
+    policy_stopped(&f.m.policy_run, f.m.now_ns);
+    f.m.policy_run.timeout_used = true;
     f.m.memory_ns = f.m.now_ns - 60 * QF_NS_PER_S;
     pass_time();
     answer_look(MIG_SRC, QAPI_RUN_RUNNING, QAPI_MIG_ACTIVE);
@@ -469,6 +487,8 @@ START_TEST(a_stop_that_was_lost_is_said_again)
     }
     ck_assert_uint_ne(f.id[MIG_SRC][QAPI_STOP], 0);
     ck_assert_uint_gt(f.id[MIG_SRC][QAPI_MIGRATE_START_POSTCOPY], f.id[MIG_SRC][QAPI_STOP]);
+    ck_assert(!f.m.policy_run.paused); /* it decides again */
+    ck_assert(!f.m.policy_run.timeout_used);
 }
 END_TEST
 
@@ -899,7 +919,7 @@ int main(void)
     tcase_add_loop_test(t, a_completed_source_alone_is_no_success, 0, 3);
     tcase_add_loop_test(t, a_safe_switch_is_always_asked_for, 0, 8);
     tcase_add_test(t, a_cancel_towards_post_copy_waits_and_is_then_refused);
-    tcase_add_test(t, a_source_that_runs_again_after_the_handover_is_stopped);
+    tcase_add_loop_test(t, a_source_that_runs_again_after_the_handover_is_stopped, 0, 2);
     tcase_add_loop_test(t, a_source_that_is_about_to_run_again_is_waited_for, 0, 4);
     tcase_add_loop_test(t, what_never_arrived_cannot_be_recovered, 0, 2);
     tcase_add_loop_test(t, the_stop_of_a_source_does_not_wait_for_the_destination, 0, 2);
@@ -910,6 +930,7 @@ int main(void)
     tcase_add_loop_test(t, a_source_that_might_run_again_is_not_left_behind, 0, 4);
     tcase_add_test(t, a_stop_that_was_lost_is_said_again);
     tcase_add_loop_test(t, a_source_that_stays_down_is_tidied_up_behind_the_gate, 0, 2);
+    tcase_add_test(t, a_gate_that_stays_shut_does_not_hold_up_the_end);
     tcase_add_loop_test(t, what_a_source_that_failed_has_sent_is_waited_for, 0, 3);
     tcase_add_loop_test(t, no_cancel_leaves_once_post_copy_was_asked_for, 0, 2);
     tcase_add_loop_test(t, nothing_is_set_before_an_earlier_failure_is_cleaned_up, 0, 2);
