@@ -111,12 +111,12 @@ struct flow {
     bool net_reset;
     bool ack_lost;
     bool load_fails;
-    bool connected; /* the destination reads the stream */
-    bool cleaning;  /* failed, and not cleaned up yet */
-    bool stopped;   /* by the switch */
+    bool connected;   /* the destination reads the stream */
+    bool cleaning;    /* failed, and not cleaned up yet */
+    bool stopped;     /* by the switch */
     bool round_hangs; /* towards post-copy, in a write into a silent network */
-    bool sent;      /* everything is on the wire */
-    bool loaded;    /* the destination has taken it in */
+    bool sent;        /* everything is on the wire */
+    bool loaded;      /* the destination has taken it in */
     bool postcopy_wanted;
     bool postcopy;
     enum qapi_run_state before; /* at the switch */
