@@ -316,9 +316,9 @@ struct mig {
     uint32_t throttle_first; /* the first step of a throttle, until it is seen; 0 = none */
     bool postcopy_asked;
     int64_t switch_ns; /* when the source took that; 0: it has not said so */
-    bool
-        postcopy_held; /* it is to be asked for soon: the source has not measured its link yet, or is in the
-                          * middle of a round of pages */
+    /* it is to be asked for soon: the source has not measured its link yet, or is in the middle of a round of
+     * pages */
+    bool postcopy_held;
     /* ... which is watched then (mig_round.c) */
     struct mig_round {
         int64_t since_ns; /* 0: it is not */

@@ -7,12 +7,7 @@
 #include "engine/configure_priv.h"
 #include "engine/mig.h"
 #include "engine/recover_priv.h"
-
-static struct fixture {
-    struct mig m;
-    struct mig_todo todo;
-    uint64_t id[MIG_SIDES][QAPI_COMMAND_COUNT]; /* of what was sent last; 0: nothing was */
-} f;
+#include "tests/unit/fed.h"
 
 /* Memory moves, and both sides answer. */
 static void setup(void)
@@ -38,21 +33,6 @@ static void teardown(void)
 {
 }
 
-static void step(struct mig_event *ev)
-{
-    ev->t_ns = f.m.now_ns + QF_NS_PER_MS;
-    mig_step(&f.m, ev, &f.todo);
-    for (unsigned i = 0; i < f.todo.n; i++)
-        if (f.todo.item[i].kind == MIG_DO_SEND)
-            f.id[f.todo.item[i].side][f.todo.item[i].u.send.cmd.command] =
-                f.todo.item[i].u.send.id;
-}
-
-static void pass_time(void)
-{
-    step(&(struct mig_event){.kind = MIG_EV_TIMER});
-}
-
 static void unplug(enum mig_side_id side)
 {
     struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
@@ -76,14 +56,6 @@ static void answer_look(enum mig_side_id side,
     ev.id = f.id[side][QAPI_QUERY_MIGRATE];
     ev.u.reply.command = QAPI_QUERY_MIGRATE;
     ev.u.reply.u.migrate.status = status;
-    step(&ev);
-}
-
-static void become(enum mig_side_id side, enum qapi_mig_status status)
-{
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = status;
     step(&ev);
 }
 

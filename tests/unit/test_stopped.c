@@ -7,12 +7,7 @@
 #include "engine/base/units.h"
 #include "engine/mig_priv.h"
 #include "policy/policy_json.h"
-
-static struct fixture {
-    struct mig m;
-    struct mig_todo todo;
-    uint64_t id[MIG_SIDES][QAPI_COMMAND_COUNT];
-} f;
+#include "tests/unit/fed.h"
 
 /* PRECOPY on 10.0; the guest runs, and post-copy is possible. */
 static void setup(void)
@@ -43,21 +38,6 @@ static void teardown(void)
 {
 }
 
-static void step(struct mig_event *ev)
-{
-    ev->t_ns = f.m.now_ns + QF_NS_PER_MS;
-    mig_step(&f.m, ev, &f.todo);
-    for (unsigned i = 0; i < f.todo.n; i++)
-        if (f.todo.item[i].kind == MIG_DO_SEND)
-            f.id[f.todo.item[i].side][f.todo.item[i].u.send.cmd.command] =
-                f.todo.item[i].u.send.id;
-}
-
-static void pass_time(void)
-{
-    step(&(struct mig_event){.kind = MIG_EV_TIMER});
-}
-
 /* Nothing is waited for (mig_round.c). */
 static void end_round(void)
 {
@@ -75,51 +55,41 @@ static void ask_for_postcopy(void)
     ck_assert_uint_ne(f.id[MIG_SRC][QAPI_MIGRATE_START_POSTCOPY], 0);
 }
 
+/* The answer to what was asked last; ev->u.reply has the rest. */
+static void reply(struct mig_event *ev, enum mig_side_id side, enum qapi_command c)
+{
+    ev->kind = MIG_EV_REPLY;
+    ev->side = side;
+    ev->id = f.id[side][c];
+    ev->u.reply.command = c;
+    ck_assert_uint_ne(ev->id, 0);
+    f.id[side][c] = 0;
+    step(ev);
+}
+
 static void answer(enum mig_side_id side, enum qapi_command c, bool refused)
 {
-    struct mig_event ev = {.kind = MIG_EV_REPLY, .side = side, .id = f.id[side][c]};
-    ck_assert_uint_ne(ev.id, 0);
-    ev.u.reply.command = c;
-    ev.u.reply.refused = refused;
-    f.id[side][c] = 0;
-    step(&ev);
+    struct mig_event ev = {.u.reply.refused = refused};
+    reply(&ev, side, c);
 }
 
 static void answer_status(enum mig_side_id side, enum qapi_run_state run)
 {
-    struct mig_event ev = {
-        .kind = MIG_EV_REPLY, .side = side, .id = f.id[side][QAPI_QUERY_STATUS]};
-    ck_assert_uint_ne(ev.id, 0);
-    ev.u.reply.command = QAPI_QUERY_STATUS;
-    ev.u.reply.u.run = run;
-    f.id[side][QAPI_QUERY_STATUS] = 0;
-    step(&ev);
+    struct mig_event ev = {.u.reply.u.run = run};
+    reply(&ev, side, QAPI_QUERY_STATUS);
 }
 
 static void answer_migrate(enum mig_side_id side, enum qapi_mig_status status)
 {
-    struct mig_event ev = {
-        .kind = MIG_EV_REPLY, .side = side, .id = f.id[side][QAPI_QUERY_MIGRATE]};
-    ck_assert_uint_ne(ev.id, 0);
-    ev.u.reply.command = QAPI_QUERY_MIGRATE;
-    ev.u.reply.u.migrate = f.m.side[side].migrate;
+    struct mig_event ev = {.u.reply.u.migrate = f.m.side[side].migrate};
     ev.u.reply.u.migrate.status = status;
-    f.id[side][QAPI_QUERY_MIGRATE] = 0;
-    step(&ev);
+    reply(&ev, side, QAPI_QUERY_MIGRATE);
 }
 
 static void hear(enum mig_side_id side, enum qapi_event_kind kind)
 {
     struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
     ev.u.qmp.kind = kind;
-    step(&ev);
-}
-
-static void become(enum mig_side_id side, enum qapi_mig_status status)
-{
-    struct mig_event ev = {.kind = MIG_EV_QMP, .side = side};
-    ev.u.qmp.kind = QAPI_EVENT_MIGRATION;
-    ev.u.qmp.status = status;
     step(&ev);
 }
 
