@@ -221,7 +221,8 @@ static bool is_rest_worth_waiting(const struct view *v)
     if (v->s->t_ns - *from_ns >= most_ns)
         return false;
     if (h->quiet)
-        return policy_trend_boundary(&v->run->trend, 1)->t_ns < h->quiet_from_ns;
+        return !policy_rhythm_has_rested_since(
+            h, policy_trend_boundary(&v->run->trend, 1)->t_ns);
     return v->s->t_ns < policy_rhythm_until_ns(h);
 }
 

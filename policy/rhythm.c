@@ -13,6 +13,7 @@ enum {
     SMOOTH = 8,
     STALE_MS = 60000,
     PATIENCE_MS = 60000,
+    MEASURE_MS = 1000, /* it takes so long (engine/mig_rhythm.c) */
     PERIOD_MARGIN_PERMILLE = 1250
 };
 
@@ -55,6 +56,8 @@ void policy_rhythm_feed(struct policy_rhythm *r, const struct policy_sample *s)
         return;
     }
     const bool is_low = rate < qf_mul_div(level, LOW_PERMILLE, 1000);
+    if (is_low)
+        r->low_last_ns = s->t_ns;
     if (is_low && r->low_ns == 0) {
         r->low_ns = s->t_ns;
         return;
@@ -71,6 +74,12 @@ void policy_rhythm_feed(struct policy_rhythm *r, const struct policy_sample *s)
         return;
     r->low_ns = 0;
     r->level_bytes_per_s = level - level / SMOOTH + rate / SMOOTH;
+}
+
+bool policy_rhythm_has_rested_since(const struct policy_rhythm *r, int64_t t_ns)
+{
+    return r->quiet && r->quiet_from_ns <= t_ns &&
+           r->low_last_ns - MEASURE_MS * QF_NS_PER_MS >= t_ns;
 }
 
 int64_t policy_rhythm_until_ns(const struct policy_rhythm *r)

@@ -31,6 +31,7 @@ struct policy_rhythm {
     bool quiet;                 /* it rests now ... */
     int64_t quiet_from_ns;      /* ... or did last: since then */
     int64_t low_ns;             /* first of the measures in a row that are low; 0 = none */
+    int64_t low_last_ns;        /* the newest of them all */
     uint64_t rests;             /* seen from their beginning to their end */
     int64_t rest_end_ns;        /* the newest of them */
     int64_t period_ns;          /* from one rest's beginning to the next's; 0 = not known */
@@ -42,6 +43,10 @@ void policy_rhythm_init(struct policy_rhythm *r);
 /* Take in what a sample tells of it, if it tells anything new. A guest that is throttled, or
  * stopped, tells nothing of itself. s is lent. */
 void policy_rhythm_feed(struct policy_rhythm *r, const struct policy_sample *s);
+
+/* It rests, and has done so all the time since then, for all that was measured: one measure that was begun
+ * after that says so. Measures come every few seconds; a shorter pass may have none. */
+bool policy_rhythm_has_rested_since(const struct policy_rhythm *r, int64_t t_ns);
 
 /* It is busy and has rested before: until when is it worth to wait for the next rest? 0: it has
  * not rested, or rests now. The time of a cycle that was not seen twice is not known: then it is a

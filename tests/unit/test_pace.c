@@ -349,6 +349,19 @@ START_TEST(a_rest_seen_in_the_first_pass_is_waited_for)
 }
 END_TEST
 
+/* Passes of a second, and measures more seldom: it is busy again, and nobody has seen it yet. */
+START_TEST(a_pass_right_behind_the_rest_is_none_of_it)
+{
+    f.p.postcopy_allowed = true;
+    rests(3500, 40000);
+    f.m.guest.phases[1].for_ms = (uint64_t)_i;
+    f.m.guest.sets[0].bytes = 120 * QF_MIB;
+    const struct simulate_result *r = run();
+    ck_assert_int_eq(r->outcome, SIMULATE_COMPLETED);
+    ck_assert_msg(r->mode == SIMULATE_MODE_PRECOPY, "rest of %d ms: %s", _i, r->reason);
+}
+END_TEST
+
 START_TEST(a_rest_that_is_too_busy_is_still_the_moment_to_switch)
 {
     f.p.postcopy_allowed = true;
@@ -526,6 +539,8 @@ static Suite *suite(void)
     tcase_add_test(tc, a_guest_that_becomes_busy_is_judged_by_what_it_does_now);
     tcase_add_test(tc, nothing_costly_is_done_to_a_guest_whose_quiet_time_was_seen);
     tcase_add_loop_test(tc, a_rest_seen_in_the_first_pass_is_waited_for, 0, 2);
+    for (int ms = 5800; ms <= 6500; ms += 100)
+        tcase_add_loop_test(tc, a_pass_right_behind_the_rest_is_none_of_it, ms, ms + 1);
     tcase_add_test(tc, a_rest_that_is_too_busy_is_still_the_moment_to_switch);
     tcase_add_test(tc, a_rest_that_does_not_come_again_is_not_waited_for_for_ever);
     tcase_add_loop_test(tc, the_forecast_after_the_second_pass_is_near, 0, 4);

@@ -48,6 +48,24 @@ START_TEST(a_rest_between_two_busy_times_was_seen)
 }
 END_TEST
 
+/* A pass that is shorter than the time between two measures may have been busy, unseen. */
+START_TEST(that_it_rests_is_known_only_as_far_as_it_was_measured)
+{
+    measures(10, 100);
+    measures(4, 2);
+    const int64_t newest_ns = f.s.t_ns; /* begun a second before */
+    ck_assert(policy_rhythm_has_rested_since(&f.r, newest_ns - 4 * QF_NS_PER_S));
+    ck_assert(policy_rhythm_has_rested_since(&f.r, newest_ns - QF_NS_PER_S));
+    ck_assert(!policy_rhythm_has_rested_since(&f.r, newest_ns));
+    ck_assert(!policy_rhythm_has_rested_since(&f.r, newest_ns - 8 * QF_NS_PER_S));
+    measure(60); /* neither: it ends no rest, and shows none */
+    ck_assert(f.r.quiet);
+    ck_assert(!policy_rhythm_has_rested_since(&f.r, newest_ns));
+    measure(90);
+    ck_assert(!policy_rhythm_has_rested_since(&f.r, newest_ns - 4 * QF_NS_PER_S));
+}
+END_TEST
+
 START_TEST(two_rests_tell_the_cycle)
 {
     measures(5, 100);
@@ -123,6 +141,7 @@ int main(void)
     TCase *c = tcase_create("rhythm");
     tcase_add_checked_fixture(c, setup, NULL);
     tcase_add_test(c, a_rest_between_two_busy_times_was_seen);
+    tcase_add_test(c, that_it_rests_is_known_only_as_far_as_it_was_measured);
     tcase_add_test(c, two_rests_tell_the_cycle);
     tcase_add_test(c, noise_is_no_rest);
     tcase_add_loop_test(c, who_was_quiet_and_becomes_busy_has_begun_and_not_rested, 0, 2);
