@@ -2,7 +2,8 @@
  * never run it, and what was changed is put back.
  *
  *   END     make the source's migration end: migrate_cancel, and yank if that hangs
- *   GATE    wait until QEMU has cleaned up (mig_gate.c)
+ *   GATE    wait until QEMU has cleaned up (mig_gate.c); a guest that stands still is not kept waiting
+ *           for that (cont is neither a setting nor a migration): GUEST, and back
  *   GUEST   does the guest run as it ran? Otherwise: the destination quits first, then cont
  *   PUT     settings back, the destination quit if so wished
  *   CHECK   one last look: the exit status is a promise
@@ -27,6 +28,7 @@ enum {
     CONNECT_MS = 200 * 1000,
     END_MS = 240 * 1000,
     GATE_CHANNELS_MS = 15 * 1000,
+    GATE_GUEST_MS = 1000, /* so long a guest that stands still waits for it */
     QUIT_MS = 15 * 1000,
     GUEST_MS = 60 * 1000,
     LOAD_MS = 3000,
@@ -145,36 +147,6 @@ static void do_end(struct mig *m, const struct owner_view *v, struct mig_todo *t
     }
 }
 
-/* Until memory moves the source may be in connect(). 10.0 says cancelled at once, and query-yank lists the
- * migration until that has ended. */
-static bool may_be_connecting(const struct mig *m)
-{
-    return m->memory_ns == 0 && !m->continued && !mig_is_past(m, m->stage_ns, CONNECT_MS);
-}
-
-static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
-{
-    if (mig_gate_opens(ev)) {
-        next_stage(m, GUEST);
-        return;
-    }
-    /* The same bug, a step later: the status has ended, a channel's thread has not. */
-    if (m->channels > 0 && !m->continued && m->guest_ran &&
-        m->side[MIG_SRC].run == QAPI_RUN_RUNNING &&
-        mig_is_past(m, m->stage_ns, GATE_CHANNELS_MS) && !may_be_connecting(m)) {
-        leave_stuck(m, todo);
-        return;
-    }
-    if (mig_gate_stays_shut(m, m->stage_ns) && !may_be_connecting(m)) {
-        mig_hold(
-            m,
-            "the source's QEMU does not clean up after the migration: its settings were left "
-            "alone");
-        return;
-    }
-    mig_gate_ask(m, ev, todo);
-}
-
 /* Tell the destination to go, once. True when it is gone, or will not. */
 static bool quit_destination(struct mig *m, struct mig_todo *todo)
 {
@@ -187,12 +159,18 @@ static bool quit_destination(struct mig *m, struct mig_todo *todo)
     return !m->dst_quit;
 }
 
+/* One that does not answer keeps what it has: CHECK says so, and the guest is not kept waiting for it. */
+static bool can_be_told(const struct mig_side *dst)
+{
+    return dst->link == MIG_LINK_UP && !dst->silent;
+}
+
 /* It holds a whole stopped copy, which must not be left to be continued by mistake. */
 static bool holds_a_copy(const struct mig *m)
 {
     const struct mig_side *dst = &m->side[MIG_DST];
-    return dst->link == MIG_LINK_UP && m->incoming_asked &&
-           dst->run != QAPI_RUN_INMIGRATE && dst->run != QAPI_RUN_UNKNOWN;
+    return can_be_told(dst) && m->incoming_asked && dst->run != QAPI_RUN_INMIGRATE &&
+           dst->run != QAPI_RUN_UNKNOWN;
 }
 
 /* It may come to hold one: everything may have been on its way when the source took the guest
@@ -201,7 +179,7 @@ static bool may_still_load(const struct mig *m)
 {
     const struct mig_side *dst = &m->side[MIG_DST];
     const enum qapi_mig_status status = dst->migrate.status;
-    return dst->link == MIG_LINK_UP && m->continued && dst->run == QAPI_RUN_INMIGRATE &&
+    return can_be_told(dst) && m->continued && dst->run == QAPI_RUN_INMIGRATE &&
            (status == QAPI_MIG_ACTIVE || status == QAPI_MIG_COMPLETED ||
             status == QAPI_MIG_POSTCOPY_ACTIVE || status == QAPI_MIG_POSTCOPY_DEVICE);
 }
@@ -241,6 +219,42 @@ static bool is_others_stop(const struct mig *m)
     return false;
 }
 
+/* Until memory moves the source may be in connect(). 10.0 says cancelled at once, and query-yank lists the
+ * migration until that has ended. */
+static bool may_be_connecting(const struct mig *m)
+{
+    return m->memory_ns == 0 && !m->continued && !mig_is_past(m, m->stage_ns, CONNECT_MS);
+}
+
+static void do_gate(struct mig *m, const struct mig_event *ev, struct mig_todo *todo)
+{
+    if (mig_gate_opens(ev)) {
+        m->gate_open = true;
+        next_stage(m, GUEST);
+        return;
+    }
+    if (!is_back(m) && !is_others_stop(m) && mig_is_past(m, m->stage_ns, GATE_GUEST_MS)) {
+        next_stage(m, GUEST);
+        return;
+    }
+    /* The same bug, a step later: the status has ended, a channel's thread has not. */
+    if (m->channels > 0 && !m->continued && m->guest_ran &&
+        m->side[MIG_SRC].run == QAPI_RUN_RUNNING &&
+        mig_is_past(m, m->stage_ns, GATE_CHANNELS_MS) && !may_be_connecting(m)) {
+        leave_stuck(m, todo);
+        return;
+    }
+    if (mig_gate_stays_shut(m, m->stage_ns) && !may_be_connecting(m)) {
+        mig_hold(
+            m,
+            "the source's QEMU does not clean up after the migration: its settings were left "
+            "alone, and its guest is %s",
+            qapi_run_name(m->side[MIG_SRC].run));
+        return;
+    }
+    mig_gate_ask(m, ev, todo);
+}
+
 static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo *todo)
 {
     if (may_still_load(m) && !m->self_start && !mig_is_past(m, m->stage_ns, LOAD_MS))
@@ -251,6 +265,10 @@ static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo 
         return;
     }
     if (is_back(m) || is_others_stop(m)) {
+        if (!m->gate_open) {
+            next_stage(m, GATE);
+            return;
+        }
         configure_unwind(m);
         next_stage(m, PUT);
         return;
@@ -340,6 +358,7 @@ void phase_rollback(struct mig *m, const struct mig_event *ev, struct mig_todo *
         if (!again_is_possible(m)) /* or it is heeded in AGAIN */
             m->cancel_wanted = false;
         m->cancel_ns = 0;
+        m->gate_open = false;
         m->side[MIG_SRC].fresh = false;
         m->side[MIG_DST].fresh = false;
     }

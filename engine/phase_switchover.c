@@ -91,7 +91,8 @@ static void go_on(struct mig *m, struct mig_todo *todo)
 }
 
 /* In `device` the source's main loop may hang in a write to a silent network for as long as TCP
- * waits; yank, out of band, makes it fail and take its guest back (lab, finding 2 and 3). */
+ * waits, and in `postcopy-device` its migration waits for the destination's word as long; yank, out of
+ * band, makes it fail and take its guest back (lab, finding 2 and 3; tests/facts). */
 static void break_loose(struct mig *m, struct mig_todo *todo)
 {
     const uint64_t stuck_ms = STUCK_MS + 2 * m->downtime_limit_ms;

@@ -40,11 +40,44 @@ START_TEST(a_source_that_never_heard_of_the_load_has_its_guest_back)
 }
 END_TEST
 
+/* Nor does TCP notice anything. The source is made to take its guest back; where the destination cannot be
+ * told to quit any more, it may hold the whole of it, stopped, and a person must look. */
+START_TEST(the_word_never_comes)
+{
+    enum { MONITOR_LIVES, MONITOR_IS_CUT, DESTINATION_STANDS_STILL, WAYS };
+    const bool silent = _i / WAYS;
+    const int way = _i % WAYS;
+    struct sim_setup u = to_postcopy();
+    u.quiet = false;
+    if (silent)
+        u.model.fault[u.model.n_faults++] = (struct model_fault){
+            .when = MODEL_AT_TIME, .what = MODEL_NET_SILENT, .t_ns = 4 * MODEL_S};
+    if (way != MONITOR_LIVES)
+        u.model.fault[u.model.n_faults++] =
+            (struct model_fault){.when = MODEL_AT_TIME,
+                                 .what = way == MONITOR_IS_CUT ? MODEL_CUT : MODEL_STALL,
+                                 .side = MODEL_DST,
+                                 .t_ns = 5 * MODEL_S,
+                                 .for_ns = MODEL_NEVER};
+    sim_run(&sim, &u);
+    ck_assert_msg(*sim_complaint(&sim) == '\0', "%s\n%s", sim_complaint(&sim),
+                  sim_trace(&sim));
+    ck_assert_msg(model_truth(sim.model)->running[MODEL_SRC], "%s", sim_trace(&sim));
+    ck_assert(!model_truth(sim.model)->ran_on_dst);
+    ck_assert_msg(qf_code_status(sim.result.code) == (way == MONITOR_LIVES ? 4 : 7) &&
+                      sim.result.running_on == PLACE_SOURCE,
+                  "exit %d: %s\n%s", qf_code_status(sim.result.code), sim.result.reason,
+                  sim_trace(&sim));
+    sim_free(&sim);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ack");
     TCase *t = tcase_create("ack");
     tcase_add_test(t, a_source_that_never_heard_of_the_load_has_its_guest_back);
+    tcase_add_loop_test(t, the_word_never_comes, 0, 6);
     suite_add_tcase(s, t);
     return sim_main(s);
 }

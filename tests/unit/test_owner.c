@@ -242,6 +242,9 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if ((may & MAY_CONT_SRC) && dst_answers && can_run(f) &&
         f->dst.status != QAPI_MIG_FAILED)
         return "the source is continued beside a destination that could run";
+    if ((may & MAY_CONT_SRC) && f->dst.reach == OWNER_SILENT && f->continued &&
+        (!f->never_told || f->handed_over))
+        return "the source is continued beside a silent destination that may have been told to run";
     const bool never_again =
         is_postcopy(f->src.status) && f->src.status != QAPI_MIG_POSTCOPY_DEVICE;
     if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT &&
@@ -286,7 +289,7 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
 START_TEST(the_law_holds_for_all_facts)
 {
     unsigned long n = 0;
-    for (unsigned flags = 0; flags < 128; flags++) {
+    for (unsigned flags = 0; flags < 256; flags++) {
         for (unsigned i = 0; i < 3 * N_RUNS * N_STATUSES; i++) {
             for (unsigned k = 0; k < 3 * N_RUNS * N_STATUSES; k++) {
                 const struct owner_facts f = {
@@ -304,6 +307,7 @@ START_TEST(the_law_holds_for_all_facts)
                     .postcopy_asked = (flags & 18) == 18, /* as good as any two */
                     .done_before = (flags & 32) != 0,
                     .src_was_stopped = (flags & 64) != 0,
+                    .never_told = (flags & 128) != 0,
                 };
                 struct owner_view v;
                 owner_of(&f, &v);
@@ -403,6 +407,27 @@ START_TEST(postcopy_device_gives_no_leave_before_the_source_believes_in_it)
 {
     const struct owner_view v = of((struct owner_side)IS(FINISH_MIGRATE, POSTCOPY_DEVICE),
                                    (struct owner_side)IS(PAUSED, POSTCOPY_ACTIVE));
+    ck_assert_uint_eq(v.may,
+                      MAY_YANK); /* which gives it back to the source, or comes too late */
+}
+END_TEST
+
+/* One that does not answer holds the whole guest, stopped, for all that is known. */
+START_TEST(beside_a_silent_destination_the_source_is_continued_by_who_never_sent_cont)
+{
+    struct owner_facts f = {.src = IS(PAUSED, FAILED),
+                            .dst = SILENT(POSTCOPY_ACTIVE),
+                            .continued = true,
+                            .never_told = true};
+    struct owner_view v;
+    owner_of(&f, &v);
+    ck_assert_int_eq(v.owner, OWNER_SRC);
+    ck_assert_uint_eq(v.may, MAY_CONT_SRC);
+    f.never_told = false;
+    owner_of(&f, &v);
+    ck_assert_uint_eq(v.may, 0);
+    f.never_told = f.self_start = true;
+    owner_of(&f, &v);
     ck_assert_uint_eq(v.may, 0);
 }
 END_TEST
@@ -442,6 +467,8 @@ static Suite *suite(void)
     tcase_add_test(t, silent_source_keeps_a_loaded_destination_waiting);
     tcase_add_test(t, dead_source_leaves_its_guest_to_a_loaded_destination);
     tcase_add_test(t, postcopy_device_gives_no_leave_before_the_source_believes_in_it);
+    tcase_add_test(
+        t, beside_a_silent_destination_the_source_is_continued_by_who_never_sent_cont);
     tcase_add_test(t, a_destination_that_waited_for_nothing_is_not_quit);
     tcase_add_test(t, every_row_has_its_number);
     suite_add_tcase(s, t);
