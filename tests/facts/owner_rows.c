@@ -54,7 +54,9 @@ static const struct {
      "10.0 is back before it can be asked, also from a connection that is not made"},
     {"post-copy is beginning, nobody runs", 0, 1000,
      "7.2 goes from pre-switchover to postcopy-active at once"},
-    {"post-copy is beginning, nobody runs", 1000, 1002,
+    {"post-copy is beginning, the source waits for the destination's word, nobody runs", 0,
+     1002, "there is no postcopy-device"},
+    {"post-copy is beginning, nobody runs", 1000, 9999,
      "10.0 says `device` only until the package is written; the destination has it after that"},
     {"the device state is on its way to the destination", 1002, 9999,
      "from 10.2 on the source says postcopy-active when the destination has it"},
@@ -446,12 +448,17 @@ void rows_cancel(void)
     ck_assert_int_eq(lab_wait_run_state(rows.w.src, "running", 0), 0);
 }
 
-void rows_yank(void)
+void rows_send_yank(void)
 {
     json_t *answer =
         lab_qmp_oob(rows.w.src, "yank", "{\"instances\": [{\"type\": \"migration\"}]}");
     ck_assert_ptr_nonnull(answer);
     json_decref(answer);
+}
+
+void rows_yank(void)
+{
+    rows_send_yank();
     rows_wait(rows.w.src, "failed");
     ck_assert_int_eq(lab_wait_run_state(rows.w.src, "running", 0), 0);
 }
@@ -519,6 +526,44 @@ void rows_let_loose(void)
         0);
 }
 
+void rows_hand_over(void)
+{
+    rows_qmp(rows.w.dst, "cont");
+    rows.f.handed_over = rows.f.cont_sent = true;
+}
+
+void rows_to_running_postcopy(void)
+{
+    rows_to_postcopy();
+    rows_hand_over();
+}
+
+void rows_expect_ready(void)
+{
+    rows_expect(OWNER_DST, STAGE_POSTCOPY, MAY_CONT_DST | MAY_BREAK,
+                "the destination has the device state and waits to be continued");
+}
+
+void rows_expect_split(void)
+{
+    rows_expect(OWNER_DST, STAGE_POSTCOPY, MAY_CONT_DST | MAY_BREAK,
+                "memory is split between both sides, the guest was handed over");
+}
+
+void rows_complete(void)
+{
+    rows_let_loose();
+    rows_wait(rows.w.src, "completed");
+    rows_wait(rows.w.dst, "completed");
+}
+
+void rows_src_stays_down(void)
+{
+    char why[256];
+    ck_assert(!rows_taken(rows.w.src, "cont", why) || !rows_runs(rows.w.src));
+    ck_assert(!rows_runs(rows.w.src));
+}
+
 void rows_wait_paused(struct lab_vm *vm)
 {
     if (lab_wait_event(vm, "MIGRATION", "status", "postcopy-paused", PAUSED_MS) == 0)
@@ -560,6 +605,15 @@ void rows_recover(void)
     rows_wait(rows.w.src, "completed");
     rows_wait(rows.w.dst, "completed");
     rows_only_on(rows.w.dst);
+}
+
+TCase *rows_begin_case(Suite *s, const char *name)
+{
+    TCase *t = tcase_create(name);
+    tcase_add_checked_fixture(t, rows_setup, rows_teardown);
+    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    suite_add_tcase(s, t);
+    return t;
 }
 
 /* ---- main ---- */
@@ -604,6 +658,8 @@ int main(void)
     rows_add_precopy(s);
     rows_add_switch(s);
     rows_add_postcopy(s);
+    rows_add_broken(s);
+    rows_add_last_word(s);
     const int rc = real_main(s);
     if (rc == REAL_SKIPPED || getenv("CK_RUN_CASE"))
         return rc;

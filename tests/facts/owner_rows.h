@@ -117,7 +117,9 @@ void rows_wait_quiet(void);
 /* migrate_cancel, and its end; and the source runs again. */
 void rows_cancel_any(void);
 void rows_cancel(void);
-/* yank, and the source runs again. */
+/* yank on the source, out of band. */
+void rows_send_yank(void);
+/* ... and the source runs again. */
 void rows_yank(void);
 /* Alternately. */
 void rows_cancel_or_yank(int i);
@@ -141,8 +143,22 @@ bool rows_runs(struct lab_vm *vm);
 /* src is in post-copy, dst has the device state and waits for cont. */
 void rows_to_postcopy(void);
 
+/* cont on dst, while the source is stopped. */
+void rows_hand_over(void);
+void rows_to_running_postcopy(void);
+
+/* What rows_to_postcopy(), and rows_to_running_postcopy(), have led to. */
+void rows_expect_ready(void);
+void rows_expect_split(void);
+
 /* Let the memory go at full speed. */
 void rows_let_loose(void);
+
+/* ... to the end, on both sides. */
+void rows_complete(void);
+
+/* A cont does not make src run. */
+void rows_src_stays_down(void);
 
 /* Both connections are cut, or one; and it was noticed there. */
 void rows_break(unsigned ends);
@@ -153,8 +169,13 @@ void rows_recover(void);
 
 /* ---- the cases ---- */
 
+/* A case of that name, in the suite. */
+TCase *rows_begin_case(Suite *s, const char *name);
+
 void rows_add_precopy(Suite *s);
 void rows_add_switch(Suite *s);
 void rows_add_postcopy(Suite *s);
+void rows_add_broken(Suite *s);
+void rows_add_last_word(Suite *s);
 
 #endif

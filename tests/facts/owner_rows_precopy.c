@@ -287,10 +287,7 @@ END_TEST
 static void undo_at_switch(int i)
 {
     if (i % 2 == 1) {
-        json_t *answer =
-            lab_qmp_oob(SRC, "yank", "{\"instances\": [{\"type\": \"migration\"}]}");
-        ck_assert_ptr_nonnull(answer);
-        json_decref(answer);
+        rows_send_yank();
         lab_pump(rows.w.lab, 100);
         rows_wait(SRC, "pre-switchover");
     }
@@ -361,10 +358,7 @@ START_TEST(unwinding)
     seen = v.stage == STAGE_UNWINDING;
     if (seen) {
         rows_expect(OWNER_SRC, STAGE_UNWINDING, MAY_YANK, unwinds);
-        json_t *answer =
-            lab_qmp_oob(SRC, "yank", "{\"instances\": [{\"type\": \"migration\"}]}");
-        ck_assert_ptr_nonnull(answer);
-        json_decref(answer);
+        rows_send_yank();
     }
     (void)close(fd);
     for (int i = 0; i < 4; i++)
