@@ -349,17 +349,18 @@ static struct owner_side owner_side(const struct mig_side *s)
     return o;
 }
 
-/* Has the destination run the guest without a cont of this qferry? By itself, or by that of one before.
+/* Has the destination run the guest without a cont of this qferry? By itself, or by that of one before, or by
+ * another hand: what it was seen to do it may do still when it does not answer any more.
  * Where its start is left to it, it need not have said so: one that was not watched may have run, and have
  * been stopped since. */
 static bool has_run_unasked(const struct mig *m)
 {
     const struct mig_side *dst = &m->side[MIG_DST];
-    if (dst->resume_t_ns != 0)
-        return m->self_start || (m->taken_up && m->dst_conts == 0);
-    return m->self_start && (dst->run == QAPI_RUN_RUNNING ||
-                             (m->dst_unwatched && dst->run != QAPI_RUN_INMIGRATE &&
-                              dst->run != QAPI_RUN_UNKNOWN));
+    if (dst->resume_t_ns != 0 ||
+        ((m->continued || m->self_start) && mig_guest_runs(dst->run)))
+        return true;
+    return m->self_start && m->dst_unwatched && dst->run != QAPI_RUN_INMIGRATE &&
+           dst->run != QAPI_RUN_UNKNOWN;
 }
 
 void mig_view(const struct mig *m, struct owner_view *v)

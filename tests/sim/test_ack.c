@@ -72,12 +72,38 @@ START_TEST(the_word_never_comes)
 }
 END_TEST
 
+/* Somebody else continues the guest on the destination, which then does not answer any more, or dies: it was seen to
+ * run, and what the source has is old. */
+START_TEST(a_destination_that_was_seen_to_run_keeps_the_guest)
+{
+    static const enum model_what ways[] = {MODEL_STALL, MODEL_CUT, MODEL_DIE};
+    struct sim_setup u = to_postcopy();
+    u.quiet = false;
+    u.model.fault[u.model.n_faults++] = (struct model_fault){.when = MODEL_AT_TIME,
+                                                             .what = MODEL_COMMANDED,
+                                                             .side = MODEL_DST,
+                                                             .t_ns = 4 * MODEL_S,
+                                                             .text = "cont"};
+    u.model.fault[u.model.n_faults++] = (struct model_fault){.when = MODEL_AT_TIME,
+                                                             .what = ways[_i],
+                                                             .side = MODEL_DST,
+                                                             .t_ns = 5 * MODEL_S,
+                                                             .for_ns = MODEL_NEVER};
+    sim_run(&sim, &u);
+    ck_assert_msg(!model_truth(sim.model)->running[MODEL_SRC], "%s", sim_trace(&sim));
+    ck_assert_msg(qf_code_status(sim.result.code) == 7, "exit %d: %s\n%s",
+                  qf_code_status(sim.result.code), sim.result.reason, sim_trace(&sim));
+    sim_free(&sim);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ack");
     TCase *t = tcase_create("ack");
     tcase_add_test(t, a_source_that_never_heard_of_the_load_has_its_guest_back);
     tcase_add_loop_test(t, the_word_never_comes, 0, 6);
+    tcase_add_loop_test(t, a_destination_that_was_seen_to_run_keeps_the_guest, 0, 3);
     suite_add_tcase(s, t);
     return sim_main(s);
 }
