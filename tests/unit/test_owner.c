@@ -245,6 +245,9 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if ((may & MAY_CONT_SRC) && f->dst.reach == OWNER_SILENT && f->continued &&
         (!f->never_told || f->handed_over))
         return "the source is continued beside a silent destination that may have been told to run";
+    if ((may & MAY_CONT_SRC) && f->dst.reach != OWNER_DEAD && f->continued &&
+        f->dst.run == QAPI_RUN_UNKNOWN)
+        return "the source is continued beside a destination that may run for all that is known";
     const bool never_again =
         is_postcopy(f->src.status) && f->src.status != QAPI_MIG_POSTCOPY_DEVICE;
     if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT &&
