@@ -294,6 +294,11 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
         s->fresh = false;
         if (ev->side == MIG_DST && m->self_start && m->continued)
             watch_destination(m, ev, was_up);
+        if (ev->side == MIG_SRC && !m->yank_lost && mig_is_asked(m, MIG_SRC, QAPI_YANK)) {
+            m->yank_lost =
+                true; /* whether it has arrived is not known; twice it does no harm */
+            m->yank_sent = false;
+        }
         mig_forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:

@@ -72,6 +72,27 @@ START_TEST(the_word_never_comes)
 }
 END_TEST
 
+/* The yank is lost with the monitor that it was sent through, with the command or with its reply. */
+START_TEST(a_yank_that_is_lost_is_sent_again)
+{
+    struct sim_setup u = to_postcopy();
+    u.quiet = false;
+    u.model.fault[u.model.n_faults++] =
+        (struct model_fault){.when = MODEL_AT_COMMAND,
+                             .what = _i ? MODEL_CUT : MODEL_CUT_LOSE,
+                             .side = MODEL_SRC,
+                             .name = "yank",
+                             .for_ns = MODEL_S};
+    sim_run(&sim, &u);
+    ck_assert_msg(*sim_complaint(&sim) == '\0', "%s\n%s", sim_complaint(&sim),
+                  sim_trace(&sim));
+    ck_assert_msg(model_truth(sim.model)->running[MODEL_SRC], "%s", sim_trace(&sim));
+    ck_assert_msg(qf_code_status(sim.result.code) == 4, "exit %d: %s\n%s",
+                  qf_code_status(sim.result.code), sim.result.reason, sim_trace(&sim));
+    sim_free(&sim);
+}
+END_TEST
+
 /* Somebody else continues the guest on the destination, which then does not answer any more, or dies: it was seen to
  * run, and what the source has is old. */
 START_TEST(a_destination_that_was_seen_to_run_keeps_the_guest)
@@ -104,6 +125,7 @@ int main(void)
     tcase_add_test(t, a_source_that_never_heard_of_the_load_has_its_guest_back);
     tcase_add_loop_test(t, the_word_never_comes, 0, 6);
     tcase_add_loop_test(t, a_destination_that_was_seen_to_run_keeps_the_guest, 0, 3);
+    tcase_add_loop_test(t, a_yank_that_is_lost_is_sent_again, 0, 2);
     suite_add_tcase(s, t);
     return sim_main(s);
 }
