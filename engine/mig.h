@@ -340,6 +340,7 @@ struct mig {
     bool was_postcopy;
     int64_t cancel_ns; /* migrate_cancel was sent last; 0: not in this rollback */
     bool yank_sent;
+    bool yank_lost; /* it went with a monitor once, and may be sent again */
     bool gate_open; /* ROLLBACK: the source has cleaned up after its migration */
     bool
         src_stopped_again; /* `stop` was sent to a source that ran beside the destination */

@@ -294,6 +294,11 @@ void mig_take_facts(struct mig *m, const struct mig_event *ev)
         s->fresh = false;
         if (ev->side == MIG_DST && m->self_start && m->continued)
             watch_destination(m, ev, was_up);
+        if (ev->side == MIG_SRC && !m->yank_lost && mig_is_asked(m, MIG_SRC, QAPI_YANK)) {
+            m->yank_lost =
+                true; /* whether it has arrived is not known; twice it does no harm */
+            m->yank_sent = false;
+        }
         mig_forget_asks(m, ev->side);
         break;
     case MIG_EV_REPLY:
@@ -349,17 +354,18 @@ static struct owner_side owner_side(const struct mig_side *s)
     return o;
 }
 
-/* Has the destination run the guest without a cont of this qferry? By itself, or by that of one before.
+/* Has the destination run the guest without a cont of this qferry? By itself, or by that of one before, or by
+ * another hand: what it was seen to do it may do still when it does not answer any more.
  * Where its start is left to it, it need not have said so: one that was not watched may have run, and have
  * been stopped since. */
 static bool has_run_unasked(const struct mig *m)
 {
     const struct mig_side *dst = &m->side[MIG_DST];
-    if (dst->resume_t_ns != 0)
-        return m->self_start || (m->taken_up && m->dst_conts == 0);
-    return m->self_start && (dst->run == QAPI_RUN_RUNNING ||
-                             (m->dst_unwatched && dst->run != QAPI_RUN_INMIGRATE &&
-                              dst->run != QAPI_RUN_UNKNOWN));
+    if (dst->resume_t_ns != 0 ||
+        ((m->continued || m->self_start) && mig_guest_runs(dst->run)))
+        return true;
+    return m->self_start && m->dst_unwatched && dst->run != QAPI_RUN_INMIGRATE &&
+           dst->run != QAPI_RUN_UNKNOWN;
 }
 
 void mig_view(const struct mig *m, struct owner_view *v)

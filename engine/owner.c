@@ -505,8 +505,9 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
         (f->dst.run != QAPI_RUN_INMIGRATE || is_stopped_for_good(f->src.run)))
         v->may &= ~(unsigned)MAY_CONT_SRC;
     /* A destination that is silent may hold the whole guest, stopped. Nobody can quit it; QEMU would run its
-     * source all the same, had it not been stopped. Only who began the move knows that nobody sent cont. */
-    if (dst == D_SILENT && !f->never_told)
+     * source all the same, had it not been stopped. Only who began the move knows that nobody sent cont. What is
+     * in a state of which nothing is known may run. */
+    if (dst == D_SILENT && (!f->never_told || f->dst.run == QAPI_RUN_UNKNOWN))
         v->may &= ~(unsigned)MAY_CONT_SRC;
     /* A cancel that crosses the switch to post-copy destroys the guest (7.2; fact sheet 3.7). A source
      * that still waits in pre-switchover does not cross it. */

@@ -245,6 +245,9 @@ static const char *broken_law(const struct owner_facts *f, const struct owner_vi
     if ((may & MAY_CONT_SRC) && f->dst.reach == OWNER_SILENT && f->continued &&
         (!f->never_told || f->handed_over))
         return "the source is continued beside a silent destination that may have been told to run";
+    if ((may & MAY_CONT_SRC) && f->dst.reach != OWNER_DEAD && f->continued &&
+        f->dst.run == QAPI_RUN_UNKNOWN)
+        return "the source is continued beside a destination that may run for all that is known";
     const bool never_again =
         is_postcopy(f->src.status) && f->src.status != QAPI_MIG_POSTCOPY_DEVICE;
     if ((may & MAY_CONT_DST) && f->src.reach == OWNER_SILENT &&
@@ -412,6 +415,18 @@ START_TEST(postcopy_device_gives_no_leave_before_the_source_believes_in_it)
 }
 END_TEST
 
+/* The device state is in the connection and nowhere else: before 10.2 a source that is yanked then may be lost. */
+START_TEST(device_of_a_post_copy_is_not_yanked)
+{
+    static const struct owner_side dst[] = {IS(INMIGRATE, POSTCOPY_ACTIVE),
+                                            IS(PAUSED, POSTCOPY_ACTIVE),
+                                            IS(PAUSED, POSTCOPY_PAUSED)};
+    const struct owner_view v = of((struct owner_side)IS(FINISH_MIGRATE, DEVICE), dst[_i]);
+    ck_assert_int_eq(v.stage, STAGE_SWITCHING);
+    ck_assert_uint_eq(v.may, 0);
+}
+END_TEST
+
 /* One that does not answer holds the whole guest, stopped, for all that is known. */
 START_TEST(beside_a_silent_destination_the_source_is_continued_by_who_never_sent_cont)
 {
@@ -469,6 +484,7 @@ static Suite *suite(void)
     tcase_add_test(t, postcopy_device_gives_no_leave_before_the_source_believes_in_it);
     tcase_add_test(
         t, beside_a_silent_destination_the_source_is_continued_by_who_never_sent_cont);
+    tcase_add_loop_test(t, device_of_a_post_copy_is_not_yanked, 0, 3);
     tcase_add_test(t, a_destination_that_waited_for_nothing_is_not_quit);
     tcase_add_test(t, every_row_has_its_number);
     suite_add_tcase(s, t);
