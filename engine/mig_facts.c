@@ -384,7 +384,6 @@ void mig_view(const struct mig *m, struct owner_view *v)
         .unwatched = m->dst_unwatched,
         .src_left = m->src_left,
         .done_before = m->done_before,
-        .never_told = m->started && !m->taken_up && m->dst_conts == 0,
     };
     owner_of(&f, v);
 }

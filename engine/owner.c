@@ -112,9 +112,8 @@ static const struct row table[] = {
                             D_PC_HALTED,
                                                      OWNER_SRC,     STAGE_IDLE,      MAY_QUIT_DST,
  "the guest is on the source, the destination holds a stopped copy that nobody may continue"},
-{S_FREE,                    D_SILENT,                OWNER_SRC,     STAGE_IDLE,      MAY_CONT_SRC,
- "the guest is on the source; the destination does not answer"},
-{S_FREE,                    D_OTHER,                 OWNER_SRC,     STAGE_IDLE,      0,
+{S_FREE,                    D_SILENT | D_OTHER,
+                                                     OWNER_SRC,     STAGE_IDLE,      0,
  "the guest is on the source"},
 {S_STOPPED,                 D_HARMLESS | D_WAITING,  OWNER_SRC,     STAGE_STOPPED,   MAY_CONT_SRC | MAY_QUIT_DST,
  "the source has the guest back but left it stopped"},
@@ -146,10 +145,12 @@ static const struct row table[] = {
 {S_DEVICE,                  D_PC_LOADING | D_PC_READY | D_PC_HALTED,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, 0,
  "post-copy is beginning, nobody runs"},
+{S_PC_DEVICE,               D_SILENT | D_SILENT_EARLY,
+                                                     OWNER_BETWEEN, STAGE_SWITCHING, 0,
+ "post-copy is beginning, nobody runs; the destination does not answer"},
 /* Nobody is continued before the source believes in it, so its guest may be taken back; a yank that comes too
  * late is an interruption and no more. */
-{S_PC_DEVICE,               D_PC_LOADING | D_PC_READY | D_PC_HALTED | D_LOADING | D_LOADED | D_FAILED | D_DEAD | D_SILENT |
-                            D_SILENT_EARLY,
+{S_PC_DEVICE,               D_PC_LOADING | D_PC_READY | D_PC_HALTED | D_LOADING | D_LOADED | D_FAILED | D_DEAD,
                                                      OWNER_BETWEEN, STAGE_SWITCHING, MAY_YANK,
  "post-copy is beginning, the source waits for the destination's word, nobody runs"},
 
@@ -503,11 +504,6 @@ void owner_of(const struct owner_facts *f, struct owner_view *v)
     /* A source that copies is past that, if its destination has loaded, or it stands at the switch. */
     if (src == S_COPYING &&
         (f->dst.run != QAPI_RUN_INMIGRATE || is_stopped_for_good(f->src.run)))
-        v->may &= ~(unsigned)MAY_CONT_SRC;
-    /* A destination that is silent may hold the whole guest, stopped. Nobody can quit it; QEMU would run its
-     * source all the same, had it not been stopped. Only who began the move knows that nobody sent cont. What is
-     * in a state of which nothing is known may run. */
-    if (dst == D_SILENT && (!f->never_told || f->dst.run == QAPI_RUN_UNKNOWN))
         v->may &= ~(unsigned)MAY_CONT_SRC;
     /* A cancel that crosses the switch to post-copy destroys the guest (7.2; fact sheet 3.7). A source
      * that still waits in pre-switchover does not cross it. */

@@ -47,8 +47,6 @@ struct owner_facts {
     /* The source's guest was stopped before it was switched to post-copy, by this qferry or before it: a
      * migration that fails leaves it stopped (from 8.0 on; 7.2 stops any). */
     bool src_was_stopped;
-    /* This qferry began the move, and has sent no cont to the destination at any time. */
-    bool never_told;
     /* The source was found completed: who has its guest may be another destination, or this one may have
      * run it and died since. */
     bool done_before;

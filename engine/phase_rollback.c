@@ -159,7 +159,7 @@ static bool quit_destination(struct mig *m, struct mig_todo *todo)
     return !m->dst_quit;
 }
 
-/* One that does not answer keeps what it has: CHECK says so, and the guest is not kept waiting for it. */
+/* One that does not answer keeps what it has: it cannot be made sure that it never runs (rule 4). */
 static bool can_be_told(const struct mig_side *dst)
 {
     return dst->link == MIG_LINK_UP && !dst->silent;
@@ -271,6 +271,13 @@ static void do_guest(struct mig *m, const struct owner_view *v, struct mig_todo 
         }
         configure_unwind(m);
         next_stage(m, PUT);
+        return;
+    }
+    const struct mig_side *dst = &m->side[MIG_DST];
+    if (!can_be_told(dst) && !dst->gone && !(v->may & MAY_CONT_SRC)) {
+        mig_hold(m, "the guest stands still on the source, and the destination, which may "
+                    "hold the whole of it, cannot be reached: make sure that its QEMU is "
+                    "gone, and then continue the guest on the source");
         return;
     }
     if (mig_is_past(m, m->stage_ns, GUEST_MS)) {

@@ -107,20 +107,24 @@ static void break_loose(struct mig *m, struct mig_todo *todo)
                 "that the destination does not run; look at both");
         return;
     }
-    if (m->yank_sent && mig_is_past(m, m->phase_ns, stuck_ms + STUCK_MS)) {
+    if (!mig_is_past(m, m->phase_ns, stuck_ms))
+        return;
+    const bool may_yank = !m->yank_sent && (v.may & MAY_YANK);
+    if (!may_yank && mig_is_past(m, m->phase_ns, stuck_ms + STUCK_MS)) {
+        mig_fail(m, OUTCOME_FAILED, QF_E_TIMEOUT, "the switchover got stuck");
         m->stuck = true;
         mig_go(m, MIG_RECONCILE);
-    }
-    if (m->yank_sent || !mig_is_past(m, m->phase_ns, stuck_ms))
         return;
-    m->yank_sent = true;
+    }
+    if (!may_yank)
+        return;
     mig_warn(
         todo,
         "the switchover does not get on for %u s: breaking the connection, so that the "
         "source takes its guest back",
         (unsigned)(STUCK_MS / 1000));
     mig_fail(m, OUTCOME_FAILED, QF_E_TIMEOUT, "the switchover got stuck");
-    (void)mig_act(m, todo, MIG_SRC, QAPI_YANK);
+    m->yank_sent = mig_act(m, todo, MIG_SRC, QAPI_YANK);
 }
 
 /* Cancelled after migrate-continue: in precopy QEMU still takes it, and whatever it then decides

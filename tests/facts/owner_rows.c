@@ -56,6 +56,8 @@ static const struct {
      "7.2 goes from pre-switchover to postcopy-active at once"},
     {"post-copy is beginning, the source waits for the destination's word, nobody runs", 0,
      1002, "there is no postcopy-device"},
+    {"post-copy is beginning, nobody runs; the destination does not answer", 0, 1002,
+     "there is no postcopy-device"},
     {"post-copy is beginning, nobody runs", 1000, 9999,
      "10.0 says `device` only until the package is written; the destination has it after that"},
     {"the device state is on its way to the destination", 1002, 9999,

@@ -987,16 +987,6 @@ const char *flow_stop(struct model *m, enum model_side side)
     return NULL;
 }
 
-/* Nobody can be told anything there, and cont is not under way to it: it may hold a whole guest, stopped, and who
- * has never continued it may run the other one (engine/README.md, the law). */
-static bool is_cut_off(const struct one *d)
-{
-    for (unsigned i = 0; i < d->n_pending; i++)
-        if (strcmp(d->pending[i].name, "cont") == 0)
-            return false;
-    return !d->connected || d->stall_ns == MODEL_NEVER;
-}
-
 static const char *cont_src(struct model *m, bool engine)
 {
     struct one *s = src(m);
@@ -1006,8 +996,7 @@ static const char *cont_src(struct model *m, bool engine)
         return "Resetting the Virtual Machine is required";
     if (flow_runs(s->run))
         return NULL;
-    if (engine && dst(m)->alive && m->truth.whole[MODEL_DST] &&
-        (m->truth.ran_on_dst || !is_cut_off(dst(m))))
+    if (engine && dst(m)->alive && m->truth.whole[MODEL_DST])
         model_blame(m, "the source is continued while the destination could be");
     s->run = QAPI_RUN_RUNNING;
     model_check(m);

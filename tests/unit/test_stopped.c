@@ -260,33 +260,6 @@ START_TEST(the_rest_is_waited_for_after_a_long_post_copy)
 }
 END_TEST
 
-/* The source has failed, and stands still; the destination was ready, and does not answer any more. Who began the
- * move, never sent cont and saw nobody run there continues the source. */
-START_TEST(who_may_continue_beside_a_silent_destination)
-{
-    enum { NOBODY, TAKEN_UP, TOLD, RESUMED, RUNS, SLEEPS };
-    struct owner_view v;
-    f.m.continued = f.m.postcopy_asked = f.m.guest_paused = true;
-    f.m.side[MIG_SRC].run = QAPI_RUN_PAUSED;
-    f.m.side[MIG_SRC].migrate.status = QAPI_MIG_FAILED;
-    f.m.side[MIG_DST].run = QAPI_RUN_PAUSED;
-    f.m.side[MIG_DST].migrate.status = QAPI_MIG_POSTCOPY_ACTIVE;
-    f.m.side[MIG_DST].silent = true;
-    if (_i == TAKEN_UP)
-        f.m.taken_up = true;
-    else if (_i == TOLD)
-        f.m.dst_conts = 1;
-    else if (_i == RESUMED)
-        f.m.side[MIG_DST].resume_t_ns = f.m.now_ns;
-    else if (_i == RUNS)
-        f.m.side[MIG_DST].run = QAPI_RUN_RUNNING;
-    else if (_i == SLEEPS)
-        f.m.side[MIG_DST].run = QAPI_RUN_SUSPENDED;
-    mig_view(&f.m, &v);
-    ck_assert_uint_eq(v.may, _i == NOBODY ? MAY_CONT_SRC : 0);
-}
-END_TEST
-
 /* A guest that stopped by itself is not ours to continue: it waits at the gate, and that has an end. */
 START_TEST(a_guest_that_stopped_by_itself_waits_for_the_gate)
 {
@@ -340,7 +313,6 @@ int main(void)
     tcase_add_loop_test(t, a_cont_that_is_refused_then_gives_the_guest_back, 0, 2);
     tcase_add_loop_test(t, a_source_that_runs_does_not_stand_still, 0, 2);
     tcase_add_test(t, the_rest_is_waited_for_after_a_long_post_copy);
-    tcase_add_loop_test(t, who_may_continue_beside_a_silent_destination, 0, 6);
     tcase_add_loop_test(t, a_guest_that_stopped_by_itself_waits_for_the_gate, 0, 2);
     tcase_add_test(t, a_yank_that_is_lost_may_be_sent_once_more);
     suite_add_tcase(suite, t);
