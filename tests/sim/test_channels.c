@@ -233,6 +233,12 @@ static void fast_network_on_11_1(void)
     fast_network();
 }
 
+static void fast_network_on_10_0(void)
+{
+    are(MODEL_10_0, MODEL_10_0);
+    fast_network();
+}
+
 static void fast_network_and_postcopy(void)
 {
     fast_network_on_11_1();
@@ -345,6 +351,7 @@ static const struct {
     {"zero-copy", zero_copy, 0, 2},
     {"zero-copy, not offered", zero_copy_not_offered, 3, 2},
     {"a fast network, 11.1", fast_network_on_11_1, 0, 4},
+    {"a fast network, 10.0", fast_network_on_10_0, 0, 0},
     {"a fast network, 7.2", fast_network, 0, 0},
     {"a fast network, post-copy allowed", fast_network_and_postcopy, 0, 0},
     {"a fast network, source elsewhere", fast_network_from_elsewhere, 0, 0},
