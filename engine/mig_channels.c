@@ -14,12 +14,12 @@ static uint64_t limit_of(const struct mig *m)
     return m->spec.bandwidth_auto ? m->network.bandwidth_bytes_per_s : 0;
 }
 
-enum { UNASKED_MAJOR = 11 };
+bool mig_may_choose_channels(const struct mig *m)
+{
+    enum { FIRST_MAJOR = 11 };
+    return m->side[MIG_SRC].version.major >= FIRST_MAJOR;
+}
 
-/* Unasked only where QEMU is not known to hang with them when the destination dies or the move is
- * cancelled: 7.2 does now and then (phase_rollback.c). So does 10.0 when the destination dies in `device`, and
- * then it holds the lock of its main loop, with the guest stopped: nothing reaches it any more (3 of 41 times;
- * multifd_send_sync_main). 11.1 did not in 160. */
 static unsigned by_default(const struct mig *m, char *why, size_t size)
 {
     if (mig_has_stream(m)) {
@@ -32,7 +32,7 @@ static unsigned by_default(const struct mig *m, char *why, size_t size)
     if (mig_is_source_here(m))
         f.cores = m->spec.cores;
     const unsigned n = channels_choose(&f, why, size);
-    if (n == 0 || m->side[MIG_SRC].version.major >= UNASKED_MAJOR)
+    if (n == 0 || mig_may_choose_channels(m))
         return n;
     (void)snprintf(
         why, size,

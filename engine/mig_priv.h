@@ -108,6 +108,12 @@ void mig_share_step(struct mig *m, struct mig_todo *todo);
  * must be known. */
 void mig_choose_channels(struct mig *m, char *why, size_t size);
 
+/* Channels unasked only where QEMU is not known to hang with them when the destination dies or the move is
+ * cancelled: 7.2 does now and then (phase_rollback.c). So does 10.0 when the destination dies in `device`, and
+ * then it holds the lock of its main loop, with the guest stopped: nothing reaches it any more (3 of 41 times,
+ * multifd_send_sync_main). 11.1 did not in 160. */
+bool mig_may_choose_channels(const struct mig *m);
+
 /* Is QEMU's word to be taken for it that it can do multifd and post-copy together? */
 bool mig_is_pair_answered(const struct mig *m);
 

@@ -405,10 +405,14 @@ static void check_channels(struct mig *m, struct mig_todo *todo, struct verdict 
     struct record_check *c = begin_check(m, todo, SPEC_CHECK_CHANNELS);
     name_channels(what, sizeof(what), m);
     if (m->channels == 0 || !first_channels_conflict(m, conflict, sizeof(conflict))) {
-        (void)snprintf(c->message, sizeof(c->message), "%s: %s%s", what, why,
-                       m->channels > 0 && m->policy.postcopy_allowed
-                           ? "; if QEMU takes them together with post-copy"
-                           : "");
+        (void)snprintf(
+            c->message, sizeof(c->message), "%s: %s%s%s", what, why,
+            m->channels > 0 && m->policy.postcopy_allowed
+                ? "; if QEMU takes them together with post-copy"
+                : "",
+            m->channels > 0 && !mig_may_choose_channels(m)
+                ? "; a QEMU older than 11 can hang with them when the destination dies"
+                : "");
         return;
     }
     if (m->channels_asked) {
