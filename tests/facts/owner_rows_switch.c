@@ -294,6 +294,7 @@ START_TEST(done_and_never)
         rows_continue();
         rows_wait_dst_failed();
         rows_wait(SRC, "completed");
+        ck_assert_int_eq(lab_wait_run_state(SRC, "postmigrate", 0), 0);
     }
     rows_expect(OWNER_SRC, STAGE_STOPPED, MAY_CONT_SRC | MAY_QUIT_DST, src_holds);
     rows_qmp(SRC, "cont");
@@ -536,8 +537,10 @@ START_TEST(self_start_and_died_unseen)
     rows.dst_kept = true;
     rows_continue();
     ck_assert_int_eq(lab_wait_event(DST, "RESUME", NULL, NULL, 0), 0);
-    if (_i == 1)
+    if (_i == 1) {
         rows_wait(SRC, "completed");
+        ck_assert_int_eq(lab_wait_run_state(SRC, "postmigrate", 0), 0);
+    }
     const uint64_t then = writes(DST) + 200;
     ck_assert_int_eq(lab_guest_wait_writes(DST, then, 0), 0);
     rows_kill(DST);
