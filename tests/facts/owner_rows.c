@@ -528,6 +528,12 @@ void rows_let_loose(void)
         0);
 }
 
+void rows_wait_src_done(void)
+{
+    rows_wait(rows.w.src, "completed");
+    ck_assert_int_eq(lab_wait_run_state(rows.w.src, "postmigrate", 0), 0);
+}
+
 void rows_hand_over(void)
 {
     rows_qmp(rows.w.dst, "cont");
@@ -555,7 +561,7 @@ void rows_expect_split(void)
 void rows_complete(void)
 {
     rows_let_loose();
-    rows_wait(rows.w.src, "completed");
+    rows_wait_src_done();
     rows_wait(rows.w.dst, "completed");
 }
 
@@ -604,7 +610,7 @@ void rows_recover(void)
     ck_assert_int_eq(
         lab_wait_event(rows.w.src, "MIGRATION", "status", "postcopy-active", 0), 0);
     rows_let_loose();
-    rows_wait(rows.w.src, "completed");
+    rows_wait_src_done();
     rows_wait(rows.w.dst, "completed");
     rows_only_on(rows.w.dst);
 }

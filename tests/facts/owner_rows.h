@@ -111,6 +111,9 @@ void rows_continue(void);
 void rows_continue_unheard(void);
 void rows_wait(struct lab_vm *vm, const char *status);
 
+/* src is completed, and its guest stopped for good: that comes a moment later, and only then it takes cont. */
+void rows_wait_src_done(void);
+
 /* src has said all that it has to say for now: nothing comes any more. */
 void rows_wait_quiet(void);
 

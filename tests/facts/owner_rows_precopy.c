@@ -467,9 +467,7 @@ END_TEST
 
 void rows_add_precopy(Suite *s)
 {
-    TCase *t = tcase_create("precopy");
-    tcase_add_checked_fixture(t, rows_setup, rows_teardown);
-    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    TCase *t = rows_begin_case(s, "precopy");
     tcase_add_loop_test(t, free_and_waiting, 0, 2);
     tcase_add_test(t, free_and_only_connected);
     tcase_add_test(t, free_and_silent_early);
@@ -486,5 +484,4 @@ void rows_add_precopy(Suite *s)
     tcase_add_test(t, unwinding_is_short);
     tcase_add_loop_test(t, stopped, 0, 2);
     tcase_add_loop_test(t, the_source_dies_early, 0, 3);
-    suite_add_tcase(s, t);
 }

@@ -57,9 +57,8 @@ static void to_done(void)
 {
     to_switch();
     rows_continue();
-    rows_wait(SRC, "completed");
+    rows_wait_src_done();
     rows_wait(DST, "completed");
-    ck_assert_int_eq(lab_wait_run_state(SRC, "postmigrate", 0), 0);
 }
 
 static void hand_over(void)
@@ -98,10 +97,9 @@ START_TEST(a_good_move)
     rows_expect(OWNER_SRC, STAGE_AT_SWITCH, MAY_CANCEL | MAY_YANK | MAY_CONTINUE,
                 at_switch);
     rows_continue();
-    rows_wait(SRC, "completed");
+    rows_wait_src_done();
     rows_proved("migrate-continue: the source completes");
     rows_wait(DST, "completed");
-    ck_assert_int_eq(lab_wait_run_state(SRC, "postmigrate", 0), 0);
     rows.f.done_before = _i == 1;
     expect_loaded();
     ck_assert_int_eq(rows_running(), 0);
@@ -293,8 +291,7 @@ START_TEST(done_and_never)
         relay_hold(TO_SRC);
         rows_continue();
         rows_wait_dst_failed();
-        rows_wait(SRC, "completed");
-        ck_assert_int_eq(lab_wait_run_state(SRC, "postmigrate", 0), 0);
+        rows_wait_src_done();
     }
     rows_expect(OWNER_SRC, STAGE_STOPPED, MAY_CONT_SRC | MAY_QUIT_DST, src_holds);
     rows_qmp(SRC, "cont");
@@ -331,9 +328,8 @@ START_TEST(done_and_refused)
     rows_migrate();
     rows_to_switch();
     rows_continue();
-    rows_wait(SRC, "completed");
+    rows_wait_src_done();
     rows_wait(DST, "completed");
-    ck_assert_int_eq(lab_wait_run_state(SRC, "postmigrate", 0), 0);
     lock_disk(fd, F_RDLCK);
     expect_loaded();
     ck_assert(!rows_taken(DST, "cont", why));
@@ -538,8 +534,7 @@ START_TEST(self_start_and_died_unseen)
     rows_continue();
     ck_assert_int_eq(lab_wait_event(DST, "RESUME", NULL, NULL, 0), 0);
     if (_i == 1) {
-        rows_wait(SRC, "completed");
-        ck_assert_int_eq(lab_wait_run_state(SRC, "postmigrate", 0), 0);
+        rows_wait_src_done();
     }
     const uint64_t then = writes(DST) + 200;
     ck_assert_int_eq(lab_guest_wait_writes(DST, then, 0), 0);
@@ -562,9 +557,7 @@ END_TEST
 
 void rows_add_switch(Suite *s)
 {
-    TCase *t = tcase_create("switch");
-    tcase_add_checked_fixture(t, rows_setup, rows_teardown);
-    tcase_set_timeout(t, REAL_TIMEOUT_S);
+    TCase *t = rows_begin_case(s, "switch");
     tcase_add_loop_test(t, a_good_move, 0, 2);
     tcase_add_test(t, dead_and_runs);
     tcase_add_loop_test(t, device_may_be_undone, 0, WAY_COUNT + 1);
@@ -581,5 +574,4 @@ void rows_add_switch(Suite *s)
     tcase_add_test(t, self_start_and_silent);
     tcase_add_loop_test(t, self_start_and_stopped, 0, 3);
     tcase_add_loop_test(t, self_start_and_died_unseen, 0, 2);
-    suite_add_tcase(s, t);
 }
